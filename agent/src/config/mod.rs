@@ -1,0 +1,44 @@
+//! What the user may set. Pure: where a value came from (flag, environment) is the rim's business.
+
+pub mod select;
+
+pub use select::{Selection, Selector};
+
+/// What becomes of TCP connections, besides the requests on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connections {
+    /// Nothing.
+    Off,
+    /// A span each.
+    #[default]
+    Spans,
+    /// Totals per process only.
+    Metrics,
+}
+
+/// Everything that changes what the core does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What becomes of TCP connections.
+    pub connections: Connections,
+    /// A connection that lives longer is reported in segments of this many nanoseconds.
+    pub segment_ns: u64,
+    /// Which processes and ports are traced.
+    pub selection: Selection,
+    /// Connections kept at once; the oldest idle one goes first. About 2 KiB each.
+    pub max_connections: usize,
+    /// Emit the attribute names of before the stable HTTP conventions too (`OTEL_SEMCONV_STABILITY_OPT_IN=http/dup`).
+    pub legacy_http_names: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: Connections::Spans,
+            segment_ns: 60_000_000_000,
+            selection: Selection::default(),
+            max_connections: 32_768,
+            legacy_http_names: false,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Spans out: console, OTLP.

@@ -1,0 +1,20 @@
+//! The agent: records from the kernel become streams, exchanges, spans and traces.
+//!
+//! Data flows one way: [`probe`] -> [`flow`] -> [`proto`] -> [`trace`] -> [`export`], with [`proc`] answering "who is
+//! this" at the side. `flow`, `proto`, `trace`, `redact` and `config` are the core: no input or output, no clock, any OS.
+//! The others are the rim.
+
+pub mod config;
+pub mod flow;
+pub mod ledger;
+pub mod pipeline;
+pub mod proto;
+pub mod redact;
+pub mod trace;
+
+#[cfg(target_os = "linux")]
+pub mod export;
+#[cfg(target_os = "linux")]
+pub mod probe;
+#[cfg(target_os = "linux")]
+pub mod proc;

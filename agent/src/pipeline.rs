@@ -1,0 +1,1 @@
+//! Records in, spans out: what joins flow, proto and trace.

@@ -1,0 +1,1 @@
+//! The kernel plane from user space: load, attach, verdicts, ring buffers.

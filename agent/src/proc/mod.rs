@@ -1,0 +1,1 @@
+//! Who is this: processes, containers, sockets that were there before us.

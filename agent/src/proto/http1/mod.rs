@@ -1,0 +1,44 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112).
+
+use super::{Guess, Protocol};
+
+/// The row of the table.
+pub const PROTOCOL: Protocol = Protocol { name: "http", guess: |_, _| Guess::No, parser: |_| unreachable!() };
+
+/// What was said in an HTTP exchange. Header values are as received, without the white space around them; bytes that
+/// are not UTF-8 are replaced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Http {
+    /// The method token, whatever it is.
+    pub method: String,
+    /// The request target as it was sent.
+    pub target: String,
+    /// Minor version of the request: 0 or 1.
+    pub minor_version: u8,
+    /// Status of the final response.
+    pub status: Option<u16>,
+    /// `Host`.
+    pub host: Option<String>,
+    /// `User-Agent`.
+    pub user_agent: Option<String>,
+    /// `Forwarded`, else `X-Forwarded-For`: its first address is the client as proxies say.
+    pub forwarded: Option<String>,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: Option<String>,
+    /// `traceparent`, only if it was there exactly once.
+    pub traceparent: Option<String>,
+    /// `tracestate`, several joined by commas.
+    pub tracestate: Option<String>,
+    /// `b3`, or the single form of `X-B3-TraceId`, `X-B3-SpanId`, `X-B3-Sampled` and `X-B3-Flags`.
+    pub b3: Option<String>,
+    /// `X-Request-Id`.
+    pub request_id: Option<String>,
+    /// Bytes of the request's body, without framing, as far as they passed.
+    pub request_body: u64,
+    /// Bytes of the response's body, without framing, as far as they passed.
+    pub response_body: u64,
+    /// What the connection was switched to: the `Upgrade` of a 101, or `connect` for a tunnel.
+    pub upgraded: Option<String>,
+    /// Whether a `100 Continue` (or another interim response) came first.
+    pub interim: bool,
+}

@@ -1,0 +1,3 @@
+//! Exchanges to spans, spans to traces.
+
+pub mod span;

@@ -1,0 +1,207 @@
+//! The model of a span: what every exporter is given.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// 16 bytes, never all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId(pub [u8; 16]);
+
+/// 8 bytes, never all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(pub [u8; 8]);
+
+/// A finished span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its own id.
+    pub span_id: SpanId,
+    /// Its parent; a root has none.
+    pub parent: Option<SpanId>,
+    /// Whether the parent is in another process (its id came over the wire).
+    pub parent_is_remote: bool,
+    /// W3C trace flags (bit 0 sampled).
+    pub flags: u8,
+    /// `tracestate` of the context that was adopted, as received; empty if none.
+    pub trace_state: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name: low in cardinality.
+    pub name: Cow<'static, str>,
+    /// Nanoseconds since 1970.
+    pub start_unix_ns: u64,
+    /// Nanoseconds since 1970; never before the start.
+    pub end_unix_ns: u64,
+    /// What is said about it.
+    pub attributes: Vec<Attribute>,
+    /// Spans it refers to.
+    pub links: Vec<Link>,
+    /// Whether it failed.
+    pub status: Status,
+    /// The process it belongs to.
+    pub resource: Arc<Resource>,
+    /// What it is a span of.
+    pub scope: Scope,
+}
+
+/// OTLP span kinds, with OTLP's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Kind {
+    /// Neither side of a call.
+    Internal = 1,
+    /// Answers.
+    Server = 2,
+    /// Asks.
+    Client = 3,
+}
+
+/// Which layer a span describes: the instrumentation scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// A TCP connection.
+    L4,
+    /// A request.
+    L7,
+}
+
+impl Scope {
+    /// Name of the instrumentation scope.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L4 => "wirespan.l4",
+            Self::L7 => "wirespan.l7",
+        }
+    }
+}
+
+/// OTLP status codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Nothing said.
+    #[default]
+    Unset,
+    /// It failed; `error.type` says how.
+    Error,
+}
+
+/// A key and a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribute {
+    /// By the semantic conventions, or `wirespan.*`.
+    pub key: Cow<'static, str>,
+    /// Of the type that the conventions ask for.
+    pub value: Value,
+}
+
+/// Values of attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text.
+    Str(Cow<'static, str>),
+    /// Integer.
+    Int(i64),
+    /// Floating point; finite.
+    Double(f64),
+    /// Truth.
+    Bool(bool),
+    /// Several texts.
+    Strs(Vec<String>),
+}
+
+/// A reference to another span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its id.
+    pub span_id: SpanId,
+    /// Why it is referred to.
+    pub attributes: Vec<Attribute>,
+}
+
+/// What a span's process is: one OTLP resource.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resource {
+    /// `service.name`, also among the attributes.
+    pub service: String,
+    /// All attributes.
+    pub attributes: Vec<Attribute>,
+}
+
+impl Attribute {
+    /// An attribute whose key is known at compile time.
+    pub fn new(key: &'static str, value: impl Into<Value>) -> Self {
+        Self { key: Cow::Borrowed(key), value: value.into() }
+    }
+}
+
+impl Span {
+    /// The value of an attribute.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &attribute.value)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Str(Cow::Owned(text))
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Str(Cow::Borrowed(text))
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Double(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Bool(truth)
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(&self.0, f)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(&self.0, f)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}

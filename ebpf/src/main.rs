@@ -1,0 +1,3 @@
+//! The kernel plane.
+#![no_std]
+#![no_main]

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the only build entry. One file per verb; this one is the command line.
 
+#[cfg(unix)]
 mod bench;
 mod build;
 mod command;
@@ -95,7 +96,10 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Build => build::build(steps),
         Verb::Run { arguments } => run::run(&arguments, steps),
         Verb::Test { names, filter } => test::test(&names, &filter, steps),
+        #[cfg(unix)]
         Verb::Bench { names } => bench::bench(&names, steps),
+        #[cfg(not(unix))]
+        Verb::Bench { .. } => anyhow::bail!("benches load kernel programs: run them on Linux"),
         Verb::Lint => lint::lint(steps),
         Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),
     }

@@ -33,8 +33,8 @@ struct Arguments {
 const EXIT_CODES: &str = "\
 Everything is built and installed below target/, but for packages of the distribution, which only root may install.
 
-Exit codes: 0 done; 1 it failed, or a target was missed; 2 wrong usage, or something is missing that may not be installed
-here (the commands to run are printed). `run` ends with the exit code of the agent.";
+Exit codes: 0 done; 1 it failed, or a target was missed; 2 wrong usage, or something is missing that may not \
+be installed here (the commands to run are printed). `run` ends with the exit code of the agent.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::bench::agent::Agent;
 use crate::bench::figure::{Figure, Target, as_f64};
@@ -42,6 +42,9 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
     let programs = Plane::of(agent.pid())?.run_times()?;
     drop(times);
     agent.stop()?;
+    if programs.is_empty() {
+        bail!("the kernel shows no programs of the agent in /proc/PID/fdinfo that ran");
+    }
     Ok(programs.iter().filter(|program| program.runs > 0).map(figure).collect())
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn bench(names: &[String], steps: &mut Steps) -> Result<()> {
     }
     match missed {
         0 => Ok(()),
-        n => bail!("{n} targets were missed"),
+        n => bail!("targets missed: {n}"),
     }
 }
 

@@ -3,9 +3,13 @@
 //! The kernel side has no relocations of its own: the agent resolves each row against the running kernel's BTF before
 //! it loads the programs and hands them the numbers as read-only globals. Reading a kernel field by a constant is a bug.
 
+#[cfg(feature = "user")]
+use zerocopy::{Immutable, IntoBytes};
+
 /// Offsets in bytes from the start of the structure; [`MISSING`] where the running kernel has no such field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(IntoBytes, Immutable))]
 pub struct Offsets {
     /// `struct sock_common.skc_family`: `u16`.
     pub skc_family: u32,

@@ -70,6 +70,10 @@ labels! {
         TooLarge => "too_large",
         /// The agent ended before it could be sent.
         Shutdown => "shutdown",
+        /// More than a person can follow: counted in a line of its own instead of shown.
+        Summarised => "summarised",
+        /// Whoever read the output has closed it.
+        Closed => "closed",
     }
 }
 

@@ -165,7 +165,10 @@ impl Account {
     /// Losses that happened, by stage and reason.
     pub fn losses(&self) -> impl Iterator<Item = (Stage, Reason, u64)> + '_ {
         Stage::ALL.iter().flat_map(move |&stage| {
-            Reason::ALL.iter().map(move |&reason| (stage, reason, self.dropped(stage, reason))).filter(|loss| loss.2 > 0)
+            Reason::ALL
+                .iter()
+                .map(move |&reason| (stage, reason, self.dropped(stage, reason)))
+                .filter(|loss| loss.2 > 0)
         })
     }
 

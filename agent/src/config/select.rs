@@ -86,7 +86,8 @@ impl Selection {
     /// Whether a connection between these ports is traced, as far as ports decide.
     #[must_use]
     pub fn takes_ports(&self, local: u16, remote: u16) -> bool {
-        let is_port = |selector: &Selector| matches!(selector, Selector::Port(port) if *port == local || *port == remote);
+        let is_port =
+            |selector: &Selector| matches!(selector, Selector::Port(port) if *port == local || *port == remote);
         let names_ports = self.only.iter().any(|selector| matches!(selector, Selector::Port(_)));
         (!names_ports || self.only.iter().any(is_port)) && !self.except.iter().any(is_port)
     }

@@ -10,26 +10,33 @@ use wirespan::config::{Connections, Options, Selection, Selector};
 /// Said by `--help` of the program and of each command.
 const ENVIRONMENT_AND_EXIT_CODES: &str = "\
 Environment:
-  OTEL_EXPORTER_OTLP_ENDPOINT     send spans to this OTLP receiver too; without it nothing is sent.
-                                  OTEL_EXPORTER_OTLP_{PROTOCOL,HEADERS,TIMEOUT,COMPRESSION,CERTIFICATE,
-                                  CLIENT_KEY,CLIENT_CERTIFICATE,INSECURE} are honoured as the
-                                  OpenTelemetry specification says, and so are their
-                                  OTEL_EXPORTER_OTLP_TRACES_ forms, which come first
-  OTEL_SEMCONV_STABILITY_OPT_IN   with http/dup, spans carry the older HTTP attribute names too
-  NO_COLOR                        no colours, also on a terminal
-  NOTIFY_SOCKET                   set by systemd: it is told when the agent is ready and when it stops
-  Of each traced process, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES name its service.
+  OTEL_EXPORTER_OTLP_ENDPOINT
+      Send spans to this OTLP receiver too; without it nothing is sent. Also
+      honoured, as the OpenTelemetry specification says: OTEL_EXPORTER_OTLP_
+      PROTOCOL, HEADERS, TIMEOUT, COMPRESSION, CERTIFICATE, CLIENT_KEY,
+      CLIENT_CERTIFICATE and INSECURE, and the OTEL_EXPORTER_OTLP_TRACES_ form
+      of each, which comes first.
+  OTEL_SEMCONV_STABILITY_OPT_IN
+      With http/dup, spans carry the older HTTP attribute names too.
+  NO_COLOR
+      No colours, also on a terminal.
+  NOTIFY_SOCKET
+      Set by systemd, which is told when the agent is ready and when it stops.
+  OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES of each traced process name its
+  service.
 
 Signals:
-  SIGINT, SIGTERM   end: detach everything, send what is waiting (at most 5 s), print the ledger
-  SIGUSR1           print the ledger: what was observed, delivered, dropped and why
+  SIGINT, SIGTERM   end: detach everything, send what is waiting (at most 5 s),
+                    print the ledger
+  SIGUSR1           print the ledger: what was observed, delivered and dropped
 
 Exit codes:
   0   ended as asked
   1   something else failed, such as reading a recording
   2   the command line was not understood
-  3   this machine can't be traced: no permission, or the kernel lacks what is needed
-  4   output failed: standard output was closed, or the file can't be written";
+  3   this machine can't be traced: no permission, or the kernel lacks something
+  4   output failed: standard output was closed, the file can't be written, or
+      not all spans could be sent before the end";
 
 const EXAMPLES_OF_RUN: &str = "\
 Examples:

@@ -207,7 +207,10 @@ impl<L: Lookup> Table<L> {
             // Its birth was lost, or the table is full.
             return self.lookup.look_up(tgid);
         };
-        if let Some(found) = self.look_up(tgid, known.start_ns) {
+        let found = self.look_up(tgid, known.start_ns);
+        // One that is about to end has given up its memory, and with it its executable and its environment. Kernel
+        // threads never had them.
+        if let Some(found) = found.filter(|found| found.executable.is_some() || known.executable.is_none()) {
             return Some(found);
         }
         if let Some(seen) = &known.seen {

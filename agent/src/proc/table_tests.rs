@@ -184,6 +184,16 @@ fn a_program_is_looked_at_when_it_starts_and_remembered_when_it_is_gone() {
 }
 
 #[test]
+fn a_program_that_is_about_to_end_is_not_taken_for_a_kernel_thread() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &[]);
+    observe(&mut table, &[fork(7, SECOND, 1, "sh"), exec(SECOND, 7, SECOND, "/usr/bin/curl")]);
+    machine.run(7, SECOND, "/usr/bin/curl");
+    machine.processes.borrow_mut().get_mut(&7).expect("it runs").executable = None;
+    assert_eq!(table.introduce(7).expect("known").executable.as_deref(), Some("/usr/bin/curl"));
+}
+
+#[test]
 fn a_storm_of_programs_is_not_looked_at() {
     let machine = Machine::default();
     let mut table = machine.table(&[], &[]);

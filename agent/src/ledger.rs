@@ -94,6 +94,8 @@ labels! {
         TooManyOpen => "too_many_open",
         /// Records that came after later ones had been processed.
         LateRecords => "late_records",
+        /// Payloads seen at a listening socket whose connection never showed up.
+        OrphanSegments => "orphan_segments",
         /// Connections of no known protocol.
         UnknownProtocol => "unknown_protocol",
         /// Packets that the kernel programs could not read.

@@ -3,6 +3,18 @@
 //! Nothing here knows a protocol. What is built on a connection is the [`Consumer`]'s state, kept beside it.
 
 pub mod fact;
+pub mod record;
+pub mod recording;
+pub mod table;
+
+mod closed;
+mod connection;
+mod orphan;
+mod queue;
+mod stream;
+
+#[cfg(test)]
+mod build;
 
 use wirespan_common::record::{Endpoint, TaskId};
 

@@ -173,6 +173,12 @@ impl Joiner {
         self.waiting.remove(&key);
     }
 
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Keys that were dropped for want of room since the last call.
     pub fn take_evicted(&mut self) -> u64 {
         std::mem::take(&mut self.evicted)

@@ -4,7 +4,7 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    btf_maps::{ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use wirespan_common::{count::Counter, settings::Settings};
@@ -35,6 +35,10 @@ pub static COUNTERS: PerCpuArray<u64, { Counter::SLOTS as usize }> = PerCpuArray
 /// Capture mode that the agent wants for a socket, by cookie.
 #[btf_map]
 pub static ORDERS: LruHashMap<u64, u32, MAX_ORDERS> = LruHashMap::new();
+
+/// Counts the orders that were ever given, so that a socket knows when to look for its own.
+#[btf_map]
+pub static NEWEST_ORDER: Array<u32, 1> = Array::new();
 
 /// Processes not to be traced: new sockets of theirs start as `Off`.
 #[btf_map]

@@ -12,7 +12,7 @@ use wirespan_common::{
 
 use crate::{
     kernel,
-    maps::{DESELECTED, ORDERS, STATES, count, setting},
+    maps::{DESELECTED, NEWEST_ORDER, ORDERS, STATES, count, setting},
 };
 
 /// One direction of a connection.
@@ -65,6 +65,9 @@ pub struct State {
     pub remote_first_seq: u32,
     /// Which way payload went last.
     pub turn: u32,
+    /// The newest order when the socket last asked for its own.
+    pub order: u32,
+    pub pad: u32,
     /// Whether the process that uses the socket was looked up among the deselected.
     pub chosen: u32,
 }
@@ -117,6 +120,8 @@ impl State {
         local_first_seq: 0,
         remote_first_seq: 0,
         turn: NO_TURN,
+        order: 0,
+        pad: 0,
         chosen: 0,
     };
 
@@ -135,9 +140,18 @@ impl State {
         }
     }
 
-    /// Takes over the capture mode that the agent ordered, if it did.
+    /// Takes over the capture mode that the agent ordered, if it gave an order since we last asked.
+    ///
+    /// Asking for this socket's order costs a look-up in a hash; that there is anything new at all, next to nothing.
     #[inline(always)]
     pub fn obey(&mut self) {
+        let Some(newest) = NEWEST_ORDER.get(0) else { return };
+        // SAFETY: a live map value that the agent counts up; a stale value only delays the order by a packet.
+        let newest = unsafe { core::ptr::read_volatile(newest) };
+        if newest == self.order {
+            return;
+        }
+        self.order = newest;
         if let Some(mode) = ORDERS.get_ptr(self.cookie) {
             // SAFETY: a live map value; at worst another order's mode is read, which a later order mends.
             self.mode = unsafe { *mode };

@@ -46,10 +46,18 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
     PASS
 }
 
+/// An address and a port as they will stand in a record, in words: moving them byte by byte would cost more than
+/// everything else that is done for a packet.
+#[derive(Clone, Copy)]
+struct End {
+    words: [u32; 4],
+    port: u16,
+}
+
 /// What the headers say.
 struct Packet {
-    local: Endpoint,
-    remote: Endpoint,
+    local: End,
+    remote: End,
     seq: u32,
     ack: u32,
     flags: u8,
@@ -129,16 +137,10 @@ fn segment<const EGRESS: bool>(
             flags |= segment::TURN;
             let budget = state.budget(EGRESS);
             way::<EGRESS>(state).left = budget;
-            // Once per message is enough for a socket whose protocol is known.
-            if state.mode == Mode::Heads as u32 {
-                state.obey();
-            }
         }
         way::<EGRESS>(state).time_ns = now;
     }
-    if state.mode == Mode::Probe as u32 {
-        state.obey();
-    }
+    state.obey();
     if state.mode >= Mode::Opaque as u32 {
         if state.mode == Mode::Opaque as u32 && now.wrapping_sub(state.reported_ns) > u64::from(setting!(report_ns)) {
             state.reported_ns = now;
@@ -162,8 +164,12 @@ fn segment<const EGRESS: bool>(
         emit_segment::<0>(skb, Some(state), packet, &new, flags, now, 0, tail);
     } else if captured <= 256 {
         emit_segment::<256>(skb, Some(state), packet, &new, flags, now, captured, tail);
+    } else if captured <= 512 {
+        emit_segment::<512>(skb, Some(state), packet, &new, flags, now, captured, tail);
     } else if captured <= 1024 {
         emit_segment::<1024>(skb, Some(state), packet, &new, flags, now, captured, tail);
+    } else if captured <= 2048 {
+        emit_segment::<2048>(skb, Some(state), packet, &new, flags, now, captured, tail);
     } else if captured <= 4096 {
         emit_segment::<4096>(skb, Some(state), packet, &new, flags, now, captured, tail);
     } else {
@@ -311,8 +317,8 @@ fn emit_segment<const N: usize>(
                 (*out).reader = NOBODY;
             }
             (*out).offset = new.offset;
-            (*out).local = packet.local;
-            (*out).remote = packet.remote;
+            packet.local.write(&raw mut (*out).local);
+            packet.remote.write(&raw mut (*out).remote);
             (*out).seq = new.seq;
             (*out).len = new.len;
             (*out).captured = captured;
@@ -361,13 +367,13 @@ fn headers<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<Packet> {
         return None;
     }
     // SAFETY: every read below is of bytes that were just compared with the end of the packet's linear part, which holds
-    // the headers of every packet that reaches a socket.
+    // the headers of every packet that reaches a socket. Packet programs may read words at any address.
     unsafe {
         let (source, destination, ip_bytes);
         if *(data as *const u8) >> 4 == 4 {
             ip_bytes = usize::from(*(data as *const u8) & 0xf) * 4;
-            source = kernel::mapped(*((data + 12) as *const [u8; 4]));
-            destination = kernel::mapped(*((data + 16) as *const [u8; 4]));
+            source = mapped(*((data + 12) as *const u32));
+            destination = mapped(*((data + 16) as *const u32));
         } else {
             if data + IPV6_BYTES > end {
                 count(Counter::BadPacket);
@@ -379,16 +385,16 @@ fn headers<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<Packet> {
                 return None;
             }
             ip_bytes = IPV6_BYTES;
-            source = *((data + 8) as *const [u8; 16]);
-            destination = *((data + 24) as *const [u8; 16]);
+            source = *((data + 8) as *const [u32; 4]);
+            destination = *((data + 24) as *const [u32; 4]);
         }
         let tcp = data + ip_bytes;
         if tcp + TCP_BYTES > end {
             count(Counter::BadPacket);
             return None;
         }
-        let source = Endpoint { addr: source, port: u16::from_be(*(tcp as *const u16)), pad: 0 };
-        let destination = Endpoint { addr: destination, port: u16::from_be(*((tcp + 2) as *const u16)), pad: 0 };
+        let source = End { words: source, port: u16::from_be(*(tcp as *const u16)) };
+        let destination = End { words: destination, port: u16::from_be(*((tcp + 2) as *const u16)) };
         let tcp_bytes = u32::from(*((tcp + 12) as *const u8) >> 4) * 4;
         let payload_at = ip_bytes as u32 + tcp_bytes;
         let (local, remote) = if EGRESS { (source, destination) } else { (destination, source) };
@@ -404,4 +410,32 @@ fn headers<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<Packet> {
     }
 }
 
+/// An IPv4 address, in network order, as the words of an IPv6 address.
+#[inline(always)]
+fn mapped(v4: u32) -> [u32; 4] {
+    [0, 0, 0xffff_u32.to_be(), v4]
+}
+
+impl End {
+    /// Writes it where an [`Endpoint`] is in a record.
+    ///
+    /// # Safety
+    /// `out` must be ours to write to, and aligned to four bytes.
+    #[inline(always)]
+    unsafe fn write(self, out: *mut Endpoint) {
+        let words = out.cast::<u32>();
+        // SAFETY: an endpoint is five words: four of address, one of port and padding.
+        unsafe {
+            words.write(self.words[0]);
+            words.add(1).write(self.words[1]);
+            words.add(2).write(self.words[2]);
+            words.add(3).write(self.words[3]);
+            words.add(4).cast::<[u16; 2]>().write([self.port, 0]);
+        }
+    }
+}
+
+// Both ends are aligned to words in a segment record.
+const _: () =
+    assert!(core::mem::offset_of!(Segment, local) % 4 == 0 && core::mem::offset_of!(Segment, remote) % 4 == 0);
 const _: () = assert!(NO_TURN == 0);

@@ -1,6 +1,6 @@
 //! The kernel plane, loaded and attached.
 
-use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, Program};
 use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, ProgramError};
 use aya::{Btf, Ebpf};
@@ -20,6 +20,8 @@ pub struct Plane {
     _ebpf: Ebpf,
     rings: Rings,
     orders: BpfHashMap<MapData, u64, u32>,
+    newest_order: Array<MapData, u32>,
+    given: u32,
     deselected: BpfHashMap<MapData, u32, u32>,
     counters: PerCpuArray<MapData, u64>,
     verdicts: Vec<Verdict>,
@@ -136,9 +138,10 @@ impl Plane {
             });
         }
         let orders = typed(&mut ebpf, "ORDERS")?;
+        let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
         let counters = typed(&mut ebpf, "COUNTERS")?;
-        Ok(Self { _ebpf: ebpf, rings, orders, deselected, counters, verdicts })
+        Ok(Self { _ebpf: ebpf, rings, orders, newest_order, given: 0, deselected, counters, verdicts })
     }
 
     /// What became of each probe.
@@ -179,7 +182,12 @@ impl Plane {
 
     /// How a socket is to be captured from now on.
     pub fn steer(&mut self, cookie: Cookie, mode: Mode) {
-        if let Err(error) = self.orders.insert(cookie.0, mode as u32, 0) {
+        let outcome = self.orders.insert(cookie.0, mode as u32, 0).and_then(|()| {
+            // After the order itself: who sees the number finds the order.
+            self.given = self.given.wrapping_add(1);
+            self.newest_order.set(0, self.given, 0)
+        });
+        if let Err(error) = outcome {
             tracing::debug!("socket {}: its capture mode could not be set: {}", cookie.0, chain(&error));
         }
     }

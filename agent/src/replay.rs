@@ -86,3 +86,7 @@ fn spans(
     print(output.spans)?;
     read
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

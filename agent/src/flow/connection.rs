@@ -1,23 +1,16 @@
-//! One connection: what records say about it, and its two streams.
+//! One connection: its two streams, and what is known about it.
 
-use wirespan_common::record::{Endpoint, Segment, Socket, TaskId, reason, segment, socket};
+mod learn;
+
+use wirespan_common::record::{Endpoint, Segment, Socket, TaskId, reason, segment};
 
 use super::orphan::Orphan;
 use super::stream::{Piece, Sink, Stream};
-use super::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role, Side, fact};
+use super::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role, Side};
 use crate::ledger::{Count, Ledger};
 
 /// Payload that may wait for bytes missing before it, both directions together, with what it costs to keep it.
 pub(super) const MAX_HELD_BYTES: usize = 64 * 1024;
-
-/// Error numbers of Linux that say how a connection ended (`asm-generic/errno.h`).
-mod errno {
-    pub(super) const ENETUNREACH: u32 = 101;
-    pub(super) const ECONNRESET: u32 = 104;
-    pub(super) const ETIMEDOUT: u32 = 110;
-    pub(super) const ECONNREFUSED: u32 = 111;
-    pub(super) const EHOSTUNREACH: u32 = 113;
-}
 
 /// A connection, and what the consumer keeps for it.
 #[derive(Debug)]
@@ -90,143 +83,6 @@ impl<S> Connection<S> {
     /// Whether payload that was seen before the connection existed could still be placed in it, and then its base.
     pub(super) fn adopts(&self) -> Option<u32> {
         self.facts.in_base.filter(|_| self.received.pos() == 0 && self.facts.role != Some(Role::Client))
-    }
-
-    /// Takes over what a segment says besides its payload.
-    pub(super) fn learn(&mut self, segment: &Segment) {
-        self.seen(Nanos(segment.header.time_ns));
-        let flag = |flag| segment.flags & flag != 0;
-        self.established |= !flag(segment::SYN);
-        if flag(segment::ACTIVE) {
-            self.facts.role = Some(Role::Client);
-        } else if flag(segment::PASSIVE) {
-            self.facts.role = Some(Role::Server);
-        }
-        self.facts.own |= flag(segment::SELF);
-        let base = segment.seq.wrapping_sub(low(segment.offset));
-        let peer_base =
-            (segment.peer_next_seq != 0).then(|| segment.peer_next_seq.wrapping_sub(low(segment.peer_offset)));
-        if flag(segment::EGRESS) {
-            self.facts.out_base = Some(base);
-            self.facts.in_base = self.facts.in_base.or(peer_base);
-            self.sent_from_start |= flag(segment::FROM_START);
-            self.wire_remote = Some(segment.remote);
-        } else {
-            // What arrives has the socket's addresses: translation is undone by then.
-            self.facts.local = segment.local;
-            self.socket_remote = self.socket_remote.or(Some(segment.remote));
-            self.facts.in_base = Some(base);
-            self.facts.out_base = self.facts.out_base.or(peer_base);
-            self.received_from_start |= flag(segment::FROM_START);
-        }
-        self.facts.from_start = self.sent_from_start && self.received_from_start;
-        self.note_remote();
-        self.note_task(segment.sender, segment.reader, TaskId::default());
-    }
-
-    /// Takes over what the kernel says about the socket.
-    pub(super) fn learn_socket(&mut self, socket: &Socket) {
-        self.seen(Nanos(socket.header.time_ns));
-        let flag = |flag| socket.flags & flag != 0;
-        let known = |time: u64| (time != 0).then_some(Nanos(time));
-        self.established |= flag(socket::ESTABLISHED);
-        if flag(socket::ACTIVE) {
-            self.facts.role = Some(Role::Client);
-        } else if flag(socket::PASSIVE) {
-            self.facts.role = Some(Role::Server);
-        }
-        let facts = &mut self.facts;
-        facts.own |= flag(socket::SELF);
-        facts.connecting = facts.connecting.or(known(socket.connect_ns));
-        facts.established = facts.established.or(known(socket.established_ns));
-        facts.retransmits = facts.retransmits.max(socket.retransmits);
-        for (fact, new) in [(&mut facts.netns, socket.netns), (&mut facts.srtt_us, socket.srtt_us)] {
-            if new != 0 {
-                *fact = new;
-            }
-        }
-        if flag(socket::FROM_START) {
-            facts.out_base = Some(socket.local_first_seq);
-            facts.in_base = Some(socket.remote_first_seq);
-            facts.from_start = true;
-            self.sent_from_start = true;
-            self.received_from_start = true;
-        }
-        // The kernel's own counters may include the SYN's and FIN's sequence numbers: offsets are better where they
-        // count from the beginning.
-        let (sent, received) = match facts.from_start {
-            true => (socket.sent_offset, socket.received_offset),
-            false => (socket.bytes_sent.max(socket.sent_offset), socket.bytes_received.max(socket.received_offset)),
-        };
-        facts.sent = facts.sent.max(sent);
-        facts.received = facts.received.max(received);
-        // A socket that was torn down may have lost its addresses.
-        if socket.local.port != 0 {
-            facts.local = socket.local;
-        }
-        if socket.remote.port != 0 {
-            self.socket_remote = Some(socket.remote);
-        }
-        self.note_remote();
-        self.note_task(socket.sender, socket.reader, socket.opener);
-        let closed_first = [(socket::LOCAL_CLOSED_FIRST, Direction::Out), (socket::REMOTE_CLOSED_FIRST, Direction::In)];
-        if let Some((_, way)) = closed_first.into_iter().find(|&(closed, _)| flag(closed)) {
-            self.facts.closed_first = side(self.facts.role, way).or(self.facts.closed_first);
-        }
-    }
-
-    /// Takes over what was found out about a connection that was there before.
-    pub(super) fn learn_old(&mut self, old: &fact::Socket) {
-        self.established = true;
-        self.socket_remote = Some(old.remote);
-        self.facts.role = self.facts.role.or(Some(if old.accepted { Role::Server } else { Role::Client }));
-        if self.facts.netns == 0 {
-            self.facts.netns = old.netns;
-        }
-        self.note_remote();
-        self.note_task(TaskId::default(), TaskId::default(), TaskId { tid: 0, tgid: old.tgid });
-    }
-
-    /// Its local port is listened on, by this process if that is known.
-    pub(super) fn learn_listener(&mut self, tgid: u32) {
-        if self.facts.role.is_none() {
-            self.facts.role = Some(Role::Server);
-        }
-        if self.facts.role == Some(Role::Server) {
-            self.note_task(TaskId::default(), TaskId::default(), TaskId { tid: 0, tgid });
-        }
-    }
-
-    fn seen(&mut self, time: Nanos) {
-        self.facts.last_seen = self.facts.last_seen.max(time);
-        self.facts.first_seen = self.facts.first_seen.min(time);
-    }
-
-    fn note_remote(&mut self) {
-        let Some(remote) = self.wire_remote.filter(|_| self.facts.role != Some(Role::Server)).or(self.socket_remote)
-        else {
-            return;
-        };
-        self.facts.remote = remote;
-        self.facts.dialled =
-            self.socket_remote.filter(|&dialled| dialled != remote && self.facts.role == Some(Role::Client));
-    }
-
-    /// A server's work is done by who reads, a client's by who sends. Who opened or listens stands in until one of them
-    /// is known.
-    fn note_task(&mut self, sender: TaskId, reader: TaskId, opener: TaskId) {
-        let (first, second) = match self.facts.role {
-            Some(Role::Client) => (sender, opener),
-            Some(Role::Server) | None => (reader, sender),
-        };
-        let stands_in = [second, opener, sender, reader].into_iter().find(|task| task.tgid != 0);
-        if first.tgid != 0 {
-            self.facts.task = first;
-        } else if self.facts.task.tgid == 0
-            && let Some(task) = stands_in
-        {
-            self.facts.task = task;
-        }
     }
 
     fn note_offsets(&mut self) {
@@ -344,28 +200,6 @@ impl<S> Connection<S> {
         self.give_up(Nanos(u64::MAX), consumer, ledger);
         consumer.ended(&mut self.facts, self.state, ending, time);
     }
-
-    /// What the kernel's last words about it mean.
-    pub(super) fn ending(&self, close: &Socket) -> Ending {
-        let flag = |flag| close.flags & flag != 0;
-        let reset_received = flag(socket::RESET_RECEIVED) || close.error == errno::ECONNRESET;
-        if !self.established {
-            return match close.error {
-                errno::ETIMEDOUT => Ending::TimedOut,
-                errno::EHOSTUNREACH | errno::ENETUNREACH => Ending::Unreachable,
-                errno::ECONNREFUSED => Ending::Refused,
-                _ if reset_received => Ending::Refused,
-                _ => Ending::Aborted,
-            };
-        }
-        match close.error {
-            errno::ETIMEDOUT => Ending::TimedOut,
-            // A socket that got a reset may answer late data with one of its own.
-            _ if reset_received => Ending::ResetByRemote,
-            _ if flag(socket::RESET_SENT) => Ending::ResetByLocal,
-            _ => Ending::Closed,
-        }
-    }
 }
 
 /// Hands a stream to the consumer.
@@ -403,9 +237,4 @@ fn side(role: Option<Role>, way: Direction) -> Option<Side> {
         (Role::Client, Direction::Out) | (Role::Server, Direction::In) => Side::Client,
         (Role::Client, Direction::In) | (Role::Server, Direction::Out) => Side::Server,
     })
-}
-
-/// Sequence numbers are the low half of a stream offset.
-fn low(offset: u64) -> u32 {
-    (offset & u64::from(u32::MAX)) as u32
 }

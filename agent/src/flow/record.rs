@@ -11,7 +11,6 @@ use super::fact::Fact;
 
 /// One record, as it came from the kernel or from the rim.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "lives on the stack of one call; boxing would allocate per record")]
 pub enum Record<'a> {
     /// New payload of a connection.
     Segment {

@@ -69,4 +69,15 @@ mod tests {
         closed.expire(Nanos(u64::MAX));
         assert_eq!((closed.ended.len(), closed.order.len()), (0, 0));
     }
+
+    #[test]
+    fn a_second_life_is_remembered_by_its_own_end() {
+        let mut closed = Closed::default();
+        closed.remember(Cookie(1), Nanos(0));
+        closed.forget(Cookie(1));
+        assert_eq!(closed.when(Cookie(1)), None);
+        closed.remember(Cookie(1), Nanos(9));
+        closed.expire(Nanos(MAX_AGE_NS));
+        assert_eq!(closed.when(Cookie(1)), Some(Nanos(9)));
+    }
 }

@@ -132,6 +132,7 @@ mod tests {
         let (offset, taken) = orphans.take(segment.local, segment.remote, u32::MAX - 1).unwrap();
         assert_eq!((offset, taken.parts().0), (4, &b"hello"[..]));
         assert!(orphans.is_empty());
+        assert_eq!(orphans.bytes, 0);
     }
 
     #[test]

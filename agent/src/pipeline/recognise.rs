@@ -105,9 +105,10 @@ impl Recognition {
 
     fn keep(&mut self, at: At, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        match self.pieces.last_mut() {
-            Some((_, len)) if self.pieces.len() >= MAX_PIECES => *len += bytes.len(),
-            _ => self.pieces.push((at, bytes.len())),
+        let is_full = self.pieces.len() >= MAX_PIECES;
+        match self.pieces.last_mut().filter(|_| is_full) {
+            Some((_, len)) => *len += bytes.len(),
+            None => self.pieces.push((at, bytes.len())),
         }
     }
 

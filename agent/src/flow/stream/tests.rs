@@ -161,6 +161,16 @@ fn the_end_comes_after_all_bytes_and_nothing_after_it() {
     );
 }
 
+#[test]
+fn after_the_end_nothing_waits() {
+    let end = Piece { fin: true, ..piece(2, 0, b"ab") };
+    check(
+        &[ahead(1, 9, b"z"), end],
+        |s, _| assert_eq!((s.held_bytes(), s.held_since()), (0, None)),
+        &["0@2 ab", "end@2"],
+    );
+}
+
 /// Byte of the test stream at an offset.
 fn byte(offset: u64) -> u8 {
     (offset % 251) as u8

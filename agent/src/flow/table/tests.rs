@@ -130,10 +130,15 @@ fn an_uncopied_body_ends_when_the_peer_says_so() {
         &[request.clone(), seg(1).out().at(0, b"200").time(90).peer(5_000, 80).flags(segment::TURN).bytes()],
         &["1 In 0@10 POST", "1 In 4@10 gap 96", "1 In 100@80 gap 4900", "1 Out 0@90 200"],
     );
-    let reached = Socket { received_offset: 300, received_ns: 50, sent_offset: 7, sent_ns: 40, ..report(1) };
+    let unknown = seg(1).out().at(0, b"200").time(90).peer(101, 0);
+    check(
+        &[request.clone(), unknown.bytes()],
+        &["1 In 0@10 POST", "1 In 4@10 gap 96", "1 In 100@90 gap 1", "1 Out 0@90 200"],
+    );
+    let reached = Socket { received_offset: 300, received_ns: 40, sent_offset: 7, sent_ns: 50, ..report(1) };
     check(
         &[request, reached.bytes()],
-        &["1 In 0@10 POST", "1 In 4@10 gap 96", "1 Out 0@40 gap 7", "1 In 100@50 gap 200"],
+        &["1 In 0@10 POST", "1 In 4@10 gap 96", "1 In 100@40 gap 200", "1 Out 0@50 gap 7"],
     );
 }
 
@@ -153,6 +158,16 @@ fn bytes_wait_for_others_until_time_a_turn_or_the_end() {
     check(&[early.clone(), answer(0)], &["1 Out 0@2000000 x"]);
     check(&[early.clone(), close(1).bytes()], &[forced[0], forced[1], "1 Closed@0"]);
     check(&[early, seg(1).at(0, b"abc").time(3 * MS).bytes()], &["1 In 0@3000000 abc", "1 In 3@3000000 def"]);
+}
+
+#[test]
+fn each_direction_waits_for_its_own_time() {
+    let early = seg(1).at(3, b"def").time(MS).flags(segment::AHEAD);
+    let other = seg(1).out().at(1, b"b").time(100 * MS).flags(segment::AHEAD);
+    let mut run = run(&[early.bytes(), other.bytes(), build::tick(501 * MS)]);
+    assert_eq!(run.log.events, ["1 In 0@1000000 gap 3", "1 In 3@1000000 def"]);
+    run.push(&[build::tick(600 * MS)]);
+    assert_eq!(run.log.events[2..], ["1 Out 0@100000000 gap 1", "1 Out 1@100000000 b"]);
 }
 
 #[test]
@@ -187,7 +202,11 @@ fn payload_seen_at_the_listener_comes_first() {
     let answer = seg(1).out().at(0, b"x").base(9).time(8).peer(4, 5).flags(segment::TURN).bytes();
     check(&[opened.clone(), at_listener(0, b"abcd"), answer], &["1 In 0@5 abcd", "1 Out 0@8 x"]);
     // The same endpoints in another namespace.
-    check(&[at_listener(1 << 20, b"zz"), opened, next], &["1 In 0@9 gap 4", "1 In 4@9 ef"]);
+    check(&[at_listener(1 << 20, b"zz"), opened.clone(), next], &["1 In 0@9 gap 4", "1 In 4@9 ef"]);
+
+    // The other end of the same connection, on this machine: not its payload.
+    let client = Socket { flags: socket::ACTIVE | socket::FROM_START, remote_first_seq: base, ..open(2) };
+    check(&[at_listener(0, b"ab"), client.bytes(), opened], &["1 In 0@5 ab"]);
 
     let lost = run(&[at_listener(0, b"ab"), build::tick(3_000 * MS)]);
     assert_eq!(lost.ledger.counted(Count::OrphanSegments), 1);
@@ -248,6 +267,17 @@ fn a_server_is_who_reads_and_a_joined_stream_has_the_kernels_counts() {
     assert_eq!((facts.role, facts.task, facts.from_start), (Some(Role::Server), task(5), false));
     assert_eq!((facts.in_base, facts.out_base), (Some(u32::MAX), Some(70)));
     assert_eq!((facts.sent, facts.received), (50, 60));
+    let sends = |s: &mut Segment| {
+        s.sender = task(6);
+        s.remote = build::v4(9, 9);
+    };
+    // Who listens stands in, who sends is better; where packets go does not change who asked.
+    run.push(&[build::listen(88).bytes(), open(2).bytes(), seg(2).out().at(0, b"x").with(sends).bytes()]);
+    run.push(&[report(2).bytes()]);
+    assert_eq!((run.facts().task, run.facts().remote, run.facts().dialled), (task(6), REMOTE, None));
+    // A socket that was torn down has lost its addresses.
+    run.push(&[Socket { local: Endpoint::default(), remote: Endpoint::default(), ..close(2) }.bytes()]);
+    assert_eq!((run.facts().local, run.facts().remote), (LOCAL, REMOTE));
 }
 
 #[test]
@@ -284,6 +314,22 @@ fn the_last_words_say_how_it_ended() {
     assert_eq!(ends(once, 104), "1 ResetByRemote@0");
     assert_eq!(ends(once | socket::RESET_RECEIVED, 0), "1 ResetByRemote@0");
     assert_eq!(ends(once | socket::RESET_SENT, 0), "1 ResetByLocal@0");
+}
+
+#[test]
+fn payload_on_a_syn_does_not_mean_that_it_was_answered() {
+    let refused = Socket { error: 111, flags: socket::ACTIVE, ..close(1) }.bytes();
+    let syn = seg(1).out().at(0, b"hi").flags(segment::SYN);
+    check(&[syn.bytes(), refused], &["1 Out 0@0 hi", "1 Refused@0"]);
+}
+
+#[test]
+fn who_closed_first_is_not_guessed_from_the_second_end() {
+    let fin = |way: u32| seg(1).at(0, b"").flags(segment::FIN | way).bytes();
+    let mut run = run(&[fin(segment::EGRESS), open(1).bytes(), fin(0), report(1).bytes()]);
+    assert_eq!(run.facts().closed_first, None);
+    run.push(&[open(2).bytes(), seg(2).at(0, b"").flags(segment::FIN).bytes(), report(2).bytes()]);
+    assert_eq!(run.facts().closed_first, Some(Side::Client));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use wirespan::config::Options;
 use wirespan::export::ConsoleFormat;
 use wirespan::export::console::{Style, print_all};
 use wirespan::flow::recording::Reader;
-use wirespan::ledger::Ledger;
+use wirespan::ledger::{Ledger, Reason, Stage};
 use wirespan::pipeline::{Output, Pipeline};
 use wirespan::trace::span::Span;
 use wirespan_common::record::{Header, kind};
@@ -59,10 +59,17 @@ fn spans(
         };
         let count = spans.len() as u64;
         ledger.console.observe(count);
-        print_all(format, style, spans, out)
-            .map_err(|error| Failure::Output(format!("standard output failed ({error}): not all spans are printed")))?;
-        ledger.console.deliver(count);
-        Ok(())
+        match print_all(format, style, spans, out) {
+            Ok(()) => {
+                ledger.console.deliver(count);
+                Ok(())
+            }
+            Err(error) => {
+                // Some may have been printed; which ones can't be told.
+                ledger.console.lose(Stage::Export, Reason::Closed, count);
+                Err(Failure::Output(format!("standard output failed ({error}): not all spans are printed")))
+            }
+        }
     };
     let read = loop {
         match reader.next_record() {

@@ -125,8 +125,10 @@ fn a_closed_output_ends_with_its_own_code() {
         }
     }
     let file = recording();
-    let done =
-        spans(&file[..], Options::default(), Format::Json, Style::of_stdout(), &Arc::default(), &mut Closed);
+    let ledger = Arc::<Ledger>::default();
+    let done = spans(&file[..], Options::default(), Format::Json, Style::of_stdout(), &ledger, &mut Closed);
     let failure = done.expect_err("it can't be written");
     assert_eq!(std::process::ExitCode::from(&failure), std::process::ExitCode::from(exit::OUTPUT_FAILED));
+    assert_eq!(ledger.console.in_flight(), 0);
+    assert!(ledger.console.lost() > 0);
 }

@@ -44,6 +44,11 @@ pub(crate) trait Sink {
     /// Passes on what has been made of the records so far, and gives what is to be copied of connections from now on.
     fn flush(&mut self, steering: &mut Vec<(Cookie, Mode)>);
 
+    /// What is to be said besides the ledger when a report is asked for: lines, or nothing.
+    fn report(&self) -> String {
+        String::new()
+    }
+
     /// Why nothing can be passed on any more, if so.
     fn failure(&mut self) -> Option<Failure> {
         None

@@ -63,8 +63,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let outputs = Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger))
         .map_err(|error| Failure::Output(error.to_string()))?;
     let (sink, ended) = session.trace(Spans::new(options, outputs, sends, Arc::clone(&ledger)), None)?;
-    let delivered = sink.finish(FAREWELL);
-    say(&ledger);
+    let (report, delivered) = sink.finish(FAREWELL);
+    say_report(&report, &ledger);
     ended.and(delivered)
 }
 
@@ -83,6 +83,10 @@ pub(crate) fn record(args: &RecordArgs) -> Result<(), Failure> {
 /// Says something that is asked for on standard error, whatever is logged. Nobody may be there to hear it.
 pub(crate) fn say(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{}", what.to_string().trim_end());
+}
+
+fn say_report(report: &str, ledger: &Ledger) {
+    say(&format_args!("{report}{ledger}"));
 }
 
 /// A loaded plane, and what is needed beside it.
@@ -156,7 +160,7 @@ where
         let records = agent.step();
         if signals.take_report() {
             agent.account();
-            say(ledger);
+            say_report(&agent.sink().report(), ledger);
         }
         if let Some(failure) = agent.sink().failure() {
             return Err(failure);

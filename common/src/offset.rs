@@ -25,6 +25,8 @@ pub struct Offsets {
     pub skc_dport: u32,
     /// `struct sock_common.skc_num`: `u16`, host order; the local port of a listener.
     pub skc_num: u32,
+    /// `struct sock_common.skc_cookie`: `u64`, 0 until somebody asked for it.
+    pub skc_cookie: u32,
     /// `struct sock_common.skc_net`: pointer to `struct net`.
     pub skc_net: u32,
     /// `struct net.ns.inum`: `u32`, the number in `/proc/PID/ns/net`.
@@ -76,6 +78,7 @@ impl Offsets {
         skc_v6_daddr: MISSING,
         skc_dport: MISSING,
         skc_num: MISSING,
+        skc_cookie: MISSING,
         skc_net: MISSING,
         net_ns_inum: MISSING,
         sk_err: MISSING,
@@ -97,4 +100,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 25 * 4);
+const _: () = assert!(size_of::<Offsets>() == 26 * 4);

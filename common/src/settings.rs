@@ -18,6 +18,8 @@ pub struct Settings {
     pub response_head_bytes: u32,
     /// Nanoseconds between two reports of a connection on which payload flows.
     pub report_ns: u32,
+    /// 1 where tracing programs can't use socket storage (before 5.11): states are kept in a hash by socket cookie.
+    pub states_by_cookie: u32,
     /// Where the fields are that the programs read.
     pub offsets: Offsets,
 }
@@ -32,8 +34,9 @@ impl Settings {
         request_head_bytes: 8192,
         response_head_bytes: 4096,
         report_ns: 1_000_000_000,
+        states_by_cookie: 0,
         offsets: Offsets::UNRESOLVED,
     };
 }
 
-const _: () = assert!(size_of::<Settings>() == 16 + 25 * 4);
+const _: () = assert!(size_of::<Settings>() == 20 + 26 * 4);

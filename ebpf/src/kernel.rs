@@ -65,6 +65,11 @@ impl Sock {
 
     #[inline(always)]
     pub fn cookie(self) -> u64 {
+        if setting!(states_by_cookie) != 0 {
+            // No helper for tracing programs on these kernels. The packet programs ask for the cookie of every socket,
+            // so it is there after the first packet.
+            return field(self.base(), setting!(offsets.skc_cookie));
+        }
         // SAFETY: the verifier trusts the pointer as a socket.
         unsafe { bpf_get_socket_cookie(self.0.cast_mut().cast()) }
     }

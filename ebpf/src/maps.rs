@@ -15,6 +15,8 @@ use crate::state::State;
 const MAX_CPUS: usize = 4096;
 /// Template of the inner maps: the agent makes one of the size it was told for each CPU.
 const RING_BYTES: usize = 4096;
+/// Sockets remembered where socket storage can't be used; the least recently used go first. About 280 bytes each.
+const MAX_STATES: usize = 65_536;
 /// Orders not yet obeyed. An order is for one socket and is read once or twice: the least recently used can go.
 const MAX_ORDERS: usize = 16_384;
 /// Processes that the user does not want to see.
@@ -23,6 +25,10 @@ const MAX_DESELECTED: usize = 16_384;
 /// What is remembered per socket; goes with the socket.
 #[btf_map]
 pub static STATES: SkStorage<State> = SkStorage::new();
+
+/// The same by cookie, where tracing programs can't use socket storage. The agent gives it one entry elsewhere.
+#[btf_map]
+pub static STATES_BY_COOKIE: LruHashMap<u64, State, MAX_STATES> = LruHashMap::new();
 
 /// One ring buffer per CPU: writers never wait for each other.
 #[btf_map]

@@ -93,7 +93,7 @@ fn established(sk: Sock, old: i32, now: u64) {
 
 #[inline(always)]
 fn closes_first(sk: Sock, flag: u32) {
-    if let Some(state) = state::known(sk.0)
+    if let Some(state) = state::known(sk)
         && state.flags & (socket::LOCAL_CLOSED_FIRST | socket::REMOTE_CLOSED_FIRST) == 0
     {
         state.flags |= flag;
@@ -102,7 +102,7 @@ fn closes_first(sk: Sock, flag: u32) {
 
 #[inline(always)]
 fn closed(sk: Sock, old: i32, now: u64) {
-    let Some(state) = state::known(sk.0) else { return };
+    let Some(state) = state::known(sk) else { return };
     if old == LISTEN {
         record(sk, state, reason::UNLISTEN, 0, now);
         return;
@@ -127,7 +127,7 @@ fn closed(sk: Sock, old: i32, now: u64) {
 /// `tcp_send_reset(sk, skb, ..)`: `sk` is null where a reset answers a packet for no socket.
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
-    if let Some(state) = Sock::argument(&ctx, 0).and_then(|sk| state::known(sk.0)) {
+    if let Some(state) = Sock::argument(&ctx, 0).and_then(state::known) {
         state.flags |= socket::RESET_SENT;
     }
     0
@@ -136,7 +136,7 @@ pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
 /// `tcp_receive_reset(sk)`
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
-    if let Some(state) = Sock::argument(&ctx, 0).and_then(|sk| state::known(sk.0)) {
+    if let Some(state) = Sock::argument(&ctx, 0).and_then(state::known) {
         state.flags |= socket::RESET_RECEIVED;
     }
     0

@@ -1,7 +1,7 @@
 //! What is remembered per socket.
 
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated::bpf_sk_storage_get,
 };
 use wirespan_common::{
@@ -11,8 +11,8 @@ use wirespan_common::{
 };
 
 use crate::{
-    kernel,
-    maps::{DESELECTED, NEWEST_ORDER, ORDERS, STATES, count, setting},
+    kernel::Sock,
+    maps::{DESELECTED, NEWEST_ORDER, ORDERS, STATES, STATES_BY_COOKIE, count, setting},
 };
 
 /// One direction of a connection.
@@ -28,11 +28,12 @@ pub struct Way {
     pub known: u32,
     /// Bytes of the current message that may still be copied.
     pub left: u32,
-    pub pad: u32,
+    /// Whether bytes before `next_seq` are known to be missing: they may still come.
+    pub hole: u32,
 }
 
 impl Way {
-    const NEW: Self = Self { offset: 0, time_ns: 0, next_seq: 0, known: 0, left: 0, pad: 0 };
+    const NEW: Self = Self { offset: 0, time_ns: 0, next_seq: 0, known: 0, left: 0, hole: 0 };
 }
 
 /// No task is known.
@@ -72,36 +73,71 @@ pub struct State {
     pub chosen: u32,
 }
 
-/// The socket's state, made if it is not there. `None` if there is no memory for it, or the socket is not a full one.
-///
-/// `sk` must be a pointer that the verifier trusts as a socket: from the context of a packet program, or an argument of
-/// a typed tracepoint.
+/// A packet program's state of a full socket, made if it is not there. `None` if there is no memory for it.
 #[inline(always)]
-pub fn of<T>(sk: *const T) -> Option<&'static mut State> {
-    // SAFETY: the verifier checks the pointer; the storage lives at least as long as the socket, which our caller holds.
-    let state = unsafe { get(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) };
-    if state.is_none() {
+pub fn of_packet(sk: *mut bpf_sock, cookie: impl Fn() -> u64) -> Option<&'static mut State> {
+    if setting!(states_by_cookie) != 0 {
+        return by_cookie(cookie(), true);
+    }
+    let state = stored(sk, true)?;
+    if state.cookie == 0 {
+        state.cookie = cookie();
+    }
+    Some(state)
+}
+
+/// A tracing program's state of a socket, made if it is not there. `None` if there is no memory for it, or it is not a
+/// full socket.
+#[inline(always)]
+pub fn of_traced(sk: Sock) -> Option<&'static mut State> {
+    of_packet(sk.0.cast_mut(), || sk.cookie())
+}
+
+/// A tracing program's state of a socket that was seen before.
+#[inline(always)]
+pub fn known(sk: Sock) -> Option<&'static mut State> {
+    if setting!(states_by_cookie) != 0 { by_cookie(sk.cookie(), false) } else { stored(sk.0, false) }
+}
+
+/// From socket storage. `sk` is a pointer that the verifier trusts as a socket: from the context of a packet program, or
+/// an argument of a typed tracepoint.
+#[inline(always)]
+fn stored(sk: *const bpf_sock, create: bool) -> Option<&'static mut State> {
+    let map = (&raw const STATES).cast_mut().cast();
+    let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+    // SAFETY: the verifier checks the pointer; the map is ours. The storage lives as long as the socket, which our caller
+    // holds.
+    let state = unsafe { bpf_sk_storage_get(map, sk.cast_mut().cast(), core::ptr::null_mut(), flags) };
+    if create && state.is_null() {
         count(Counter::NoStorage);
     }
-    state
-}
-
-/// The socket's state if it was seen before.
-#[inline(always)]
-pub fn known<T>(sk: *const T) -> Option<&'static mut State> {
-    // SAFETY: as in `of`.
-    unsafe { get(sk, 0) }
-}
-
-#[inline(always)]
-unsafe fn get<T>(sk: *const T, flags: u64) -> Option<&'static mut State> {
-    let map = (&raw const STATES).cast_mut().cast();
-    // SAFETY: the caller's pointer, our map.
-    let state = unsafe { bpf_sk_storage_get(map, sk.cast_mut().cast(), core::ptr::null_mut(), flags) };
     // SAFETY: null or a value of the map's type. Two CPUs may write to it at once (one sends while the other receives);
     // they write to different fields but for `turn`, where either answer is right.
     unsafe { state.cast::<State>().as_mut() }
 }
+
+#[inline(always)]
+fn by_cookie(cookie: u64, create: bool) -> Option<&'static mut State> {
+    if cookie == 0 {
+        return None;
+    }
+    let mut state = STATES_BY_COOKIE.get_ptr_mut(cookie);
+    if create && state.is_none() {
+        // If another CPU was faster, its entry is as good.
+        let _ = STATES_BY_COOKIE.insert(cookie, &NEW, u64::from(BPF_NOEXIST));
+        state = STATES_BY_COOKIE.get_ptr_mut(cookie);
+        match state {
+            // SAFETY: as in `stored`.
+            Some(state) => unsafe { (*state).cookie = cookie },
+            None => count(Counter::NoStorage),
+        }
+    }
+    // SAFETY: as in `stored`; an entry that is evicted meanwhile is another's or nobody's, which costs one wrong record.
+    state.and_then(|state| unsafe { state.as_mut() })
+}
+
+/// What a new entry of the hash begins with; too large for a program's stack.
+static NEW: State = State::NEW;
 
 impl State {
     /// A socket that was never seen.
@@ -170,24 +206,4 @@ impl State {
         };
         if asks { setting!(request_head_bytes) } else { setting!(response_head_bytes) }
     }
-}
-
-/// The state of a packet program's full socket, made with its cookie if it is not there.
-#[inline(always)]
-pub fn of_packet(sk: *mut bpf_sock, cookie: impl FnOnce() -> u64) -> Option<&'static mut State> {
-    let state = of(sk)?;
-    if state.cookie == 0 {
-        state.cookie = cookie();
-    }
-    Some(state)
-}
-
-/// The state of a tracepoint's socket, made with its cookie if it is not there.
-#[inline(always)]
-pub fn of_traced(sk: kernel::Sock) -> Option<&'static mut State> {
-    let state = of(sk.0)?;
-    if state.cookie == 0 {
-        state.cookie = sk.cookie();
-    }
-    Some(state)
 }

@@ -1,10 +1,10 @@
 //! Which task took a socket's data, and which gave it: the processes behind the packets.
 //!
-//! The send hook is offered as a typed tracepoint and as fentry; the agent attaches the first that works.
+//! The send hook is offered as a typed tracepoint, as fentry and as kprobe; the agent attaches the first that works.
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, fentry},
-    programs::{BtfTracePointContext, FEntryContext},
+    macros::{btf_tracepoint, fentry, kprobe},
+    programs::{BtfTracePointContext, FEntryContext, ProbeContext},
 };
 use wirespan_common::record::TaskId;
 
@@ -38,6 +38,18 @@ pub fn send(ctx: BtfTracePointContext) -> i32 {
 pub fn send_fentry(ctx: FEntryContext) -> i32 {
     let sk = Sock(ctx.arg(0));
     if let Some(state) = state::of_traced(sk) {
+        sends(state, kernel::current());
+    }
+    0
+}
+
+/// `tcp_sendmsg(sk, msg, size)` on kernels without fentry. The pointer is a plain number to the verifier, so this works
+/// only with states kept by cookie.
+#[kprobe(function = "tcp_sendmsg")]
+pub fn send_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = ctx.arg(0).map(Sock)
+        && let Some(state) = state::known(sk)
+    {
         sends(state, kernel::current());
     }
     0

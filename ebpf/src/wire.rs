@@ -193,8 +193,11 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
     if ahead >= 0 {
         let offset = way.offset + u64::from(ahead as u32);
         let mut flags = 0;
-        if ahead > 0 && !EGRESS && expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0 {
-            flags |= segment::AHEAD;
+        if !EGRESS && (ahead > 0 || way.hole != 0) {
+            way.hole = u32::from(expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0);
+            if way.hole != 0 {
+                flags |= segment::AHEAD;
+            }
         }
         way.next_seq = end;
         way.offset = offset + u64::from(packet.len);

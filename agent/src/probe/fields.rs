@@ -32,6 +32,7 @@ static FIELDS: &[Field] = &[
     field("sock_common", "skc_v6_daddr", Optional, |o| &mut o.skc_v6_daddr),
     field("sock_common", "skc_dport", Required, |o| &mut o.skc_dport),
     field("sock_common", "skc_num", Required, |o| &mut o.skc_num),
+    field("sock_common", "skc_cookie", Optional, |o| &mut o.skc_cookie),
     // Kernels without network namespaces have none of these.
     field("sock_common", "skc_net", Optional, |o| &mut o.skc_net),
     field("net", "ns.inum", Optional, |o| &mut o.net_ns_inum),

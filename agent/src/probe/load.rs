@@ -128,8 +128,17 @@ pub(super) struct Loaded {
     pub(super) missing_fields: Vec<String>,
 }
 
+/// Where the programs keep what they remember of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum States {
+    /// With the socket: cheapest, and gone with it.
+    WithSocket,
+    /// In a hash by socket cookie, for kernels before 5.11.
+    ByCookie,
+}
+
 /// Checks what is needed, resolves the kernel's fields and makes the maps.
-pub(super) fn load(settings: Settings) -> Result<Loaded, LoadError> {
+pub(super) fn load(settings: Settings, states: States) -> Result<Loaded, LoadError> {
     let object = object().ok_or(LoadError::NoObject)?;
     privileged()?;
     if std::fs::read_to_string(LOCKDOWN_PATH).is_ok_and(|modes| modes.contains("[confidentiality]")) {
@@ -142,6 +151,7 @@ pub(super) fn load(settings: Settings) -> Result<Loaded, LoadError> {
         own_tgid: std::process::id(),
         request_head_bytes: settings.request_head_bytes.min(MAX_HEAD_BYTES),
         response_head_bytes: settings.response_head_bytes.min(MAX_HEAD_BYTES),
+        states_by_cookie: u32::from(states == States::ByCookie),
         offsets: resolved.offsets,
         ..KernelSettings::DEFAULT
     };
@@ -151,7 +161,12 @@ pub(super) fn load(settings: Settings) -> Result<Loaded, LoadError> {
     let refused = |source: EbpfError| LoadError::Refused { source: Box::new(source) };
     let btf = Btf::from_sys_fs().map_err(|source| refused(source.into()))?;
     let cpus = cpus().map_err(|source| LoadError::NoBtf { source })?;
-    let ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if states == States::WithSocket {
+        // Not used, and an LRU hash takes all its memory at once.
+        loader.map_max_entries("STATES_BY_COOKIE", 1);
+    }
+    let ebpf = loader
         .btf(Some(&btf))
         .override_global("SETTINGS", kernel_settings.as_bytes(), true)
         .map_max_entries("RINGS", u32::try_from(cpus).unwrap_or(u32::MAX))

@@ -2,13 +2,13 @@
 
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, Program};
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, ProgramError};
+use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
 use aya::{Btf, Ebpf};
 use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
 
 use super::cgroup;
-use super::load::{self, LoadError, Settings};
+use super::load::{self, LoadError, Settings, States};
 use super::ring::{Rings, chain};
 use super::verdict::{Standing, Verdict};
 use crate::flow::{Cookie, Nanos};
@@ -17,7 +17,7 @@ use crate::flow::{Cookie, Nanos};
 /// that nothing stays behind however it ends.
 pub struct Plane {
     /// Held for the programs and their links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     rings: Rings,
     orders: BpfHashMap<MapData, u64, u32>,
     newest_order: Array<MapData, u32>,
@@ -111,7 +111,26 @@ impl Plane {
     /// # Errors
     /// If nothing useful can work; the error says what to do.
     pub fn load(settings: Settings) -> Result<Self, LoadError> {
-        let loaded = load::load(settings)?;
+        let plane = Self::load_with(settings, States::WithSocket)?;
+        // Before 5.11 the kernel refuses tracing programs that use socket storage.
+        if !plane.verdicts.iter().any(|verdict| verdict.standing == Standing::Broken) {
+            return Ok(plane);
+        }
+        drop(plane);
+        let mut plane = Self::load_with(settings, States::ByCookie)?;
+        plane.verdicts.push(Verdict {
+            probe: "socket state",
+            standing: Standing::Degraded,
+            reason:
+                "kept in a hash by socket cookie, because the kernel lets no tracing program use socket storage (5.11 \
+                     does): connect times are unknown, and each packet costs about 40 ns more"
+                    .to_owned(),
+        });
+        Ok(plane)
+    }
+
+    fn load_with(settings: Settings, states: States) -> Result<Self, LoadError> {
+        let loaded = load::load(settings, states)?;
         let (mut ebpf, btf) = (loaded.ebpf, loaded.btf);
         let cpus = load::cpus().map_err(|source| LoadError::NoBtf { source })?;
         let rings = Rings::make(map_mut(&mut ebpf, "RINGS")?, cpus, settings.ring_bytes)?;
@@ -141,7 +160,7 @@ impl Plane {
         let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
         let counters = typed(&mut ebpf, "COUNTERS")?;
-        Ok(Self { _ebpf: ebpf, rings, orders, newest_order, given: 0, deselected, counters, verdicts })
+        Ok(Self { ebpf, rings, orders, newest_order, given: 0, deselected, counters, verdicts })
     }
 
     /// What became of each probe.
@@ -163,12 +182,13 @@ impl Plane {
 
     /// Detaches every program. Records already written can still be polled.
     pub fn detach(&mut self) {
-        let names: Vec<String> = self._ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+        let names: Vec<String> = self.ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in names {
             // Unloading drops the links.
-            let outcome = match self._ebpf.program_mut(&name) {
+            let outcome = match self.ebpf.program_mut(&name) {
                 Some(Program::BtfTracePoint(program)) => program.unload(),
                 Some(Program::FEntry(program)) => program.unload(),
+                Some(Program::KProbe(program)) => program.unload(),
                 Some(Program::CgroupSkb(program)) => program.unload(),
                 _ => Ok(()),
             };
@@ -247,13 +267,15 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
         program.load("tcp_sendmsg", btf)?;
         program.attach().map(drop)
     })();
-    match second {
-        Ok(()) => verdict(&SENDERS, Ok("fentry/tcp_sendmsg".to_owned())),
-        Err(second) => {
-            tracing::debug!("fentry/tcp_sendmsg: {}", chain(&second));
-            verdict(&SENDERS, Err(first))
-        }
-    }
+    let Err(second) = second else { return verdict(&SENDERS, Ok("fentry/tcp_sendmsg".to_owned())) };
+    let third = (|| {
+        let program: &mut KProbe = program(ebpf, "send_kprobe")?;
+        program.load()?;
+        program.attach("tcp_sendmsg", 0).map(drop)
+    })();
+    let Err(third) = third else { return verdict(&SENDERS, Ok("kprobe/tcp_sendmsg".to_owned())) };
+    tracing::debug!("fentry/tcp_sendmsg: {}; kprobe/tcp_sendmsg: {}", chain(&second), chain(&third));
+    verdict(&SENDERS, Err(first))
 }
 
 fn packets(ebpf: &mut Ebpf, name: &'static str, root: &cgroup::Root) -> Verdict {

@@ -36,6 +36,8 @@ use crate::exit::Failure;
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Pause when nothing comes: 100 wake-ups a second cost next to nothing, and a span is not shown later for it.
 const IDLE_PAUSE: Duration = Duration::from_millis(10);
+/// After a round of so many records there is no pause: more came while they were worked on, and the buffers fill.
+const FULL_ROUND_RECORDS: usize = 1024;
 /// How long what is waiting may take to be delivered at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -165,8 +167,10 @@ where
         if let Some(failure) = agent.sink().failure() {
             return Err(failure);
         }
-        pause = if records > 0 { BUSY_PAUSE } else { (pause * 2).min(IDLE_PAUSE) };
-        thread::sleep(pause);
+        if records < FULL_ROUND_RECORDS {
+            pause = if records > 0 { BUSY_PAUSE } else { (pause * 2).min(IDLE_PAUSE) };
+            thread::sleep(pause);
+        }
     }
     Ok(())
 }

@@ -70,6 +70,10 @@ labels! {
         TooLarge => "too_large",
         /// The agent ended before it could be sent.
         Shutdown => "shutdown",
+        /// More than a person can follow: counted in a line of its own instead of shown.
+        Summarised => "summarised",
+        /// Whoever read the output has closed it.
+        Closed => "closed",
     }
 }
 
@@ -102,6 +106,12 @@ labels! {
         BadPackets => "bad_packets",
         /// Sockets for which the kernel had no memory for our state.
         NoStorage => "no_storage",
+        /// Requests and connections not joined because more than one client could be their other end.
+        AmbiguousJoins => "ambiguous_joins",
+        /// Requests that were no longer remembered when their server's end may still have come.
+        EvictedJoins => "evicted_joins",
+        /// Processes forgotten while they lived.
+        EvictedProcesses => "evicted_processes",
         /// Payloads that could not be copied from their packets.
         CopyFailed => "copy_failed",
     }

@@ -113,6 +113,6 @@ impl Outputs {
         // Both are told first, so that they drain side by side.
         let otlp = self.otlp.map(|exporter| exporter.begin_shutdown(deadline));
         let console = self.console.is_none_or(|console| console.shutdown(deadline));
-        otlp.is_none_or(|draining| draining.wait()) && console
+        otlp.is_none_or(otlp::Draining::wait) && console
     }
 }

@@ -123,7 +123,10 @@ impl Config {
             Some((_, text)) if text == "gzip" => true,
             Some((_, text)) if text == "none" => false,
             Some((variable, text)) => {
-                return Err(ConfigError { variable, problem: format!("unknown compression `{text}`; use none or gzip") });
+                return Err(ConfigError {
+                    variable,
+                    problem: format!("unknown compression `{text}`; use none or gzip"),
+                });
             }
             None => false,
         };
@@ -139,7 +142,8 @@ impl Config {
         if config.tls.client_key.is_some() != config.tls.client_certificate.is_some() {
             return Err(ConfigError {
                 variable: "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE".to_owned(),
-                problem: "a client certificate and its key (OTEL_EXPORTER_OTLP_CLIENT_KEY) go together; set both".to_owned(),
+                problem: "a client certificate and its key (OTEL_EXPORTER_OTLP_CLIENT_KEY) go together; set both"
+                    .to_owned(),
             });
         }
         config.read_numbers(&environment);
@@ -266,7 +270,8 @@ mod tests {
     use super::*;
 
     fn config(variables: &[(&str, &str)]) -> Result<Option<Config>, ConfigError> {
-        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let find =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         Config::from_env(find)
     }
 

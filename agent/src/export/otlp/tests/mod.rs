@@ -3,6 +3,7 @@
 mod grpc;
 mod http;
 mod receiver;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

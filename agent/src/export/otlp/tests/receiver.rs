@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
 use tonic::codec::CompressionEncoding;
 use tonic::{Status, transport};
 
@@ -60,6 +61,12 @@ pub(super) type HttpAnswer = Option<Response<Full<Bytes>>>;
 
 /// Answers in turn, then 200 with nothing.
 pub(super) fn http(answers: Vec<HttpAnswer>) -> TestReceiver<HttpRequest> {
+    http_on(answers, None)
+}
+
+/// The same over TLS, if given.
+pub(super) fn http_on(answers: Vec<HttpAnswer>, tls: Option<rustls::ServerConfig>) -> TestReceiver<HttpRequest> {
+    let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
     let (sender, got) = mpsc::channel();
     let runtime = runtime();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -69,7 +76,15 @@ pub(super) fn http(answers: Vec<HttpAnswer>) -> TestReceiver<HttpRequest> {
         while let Ok((stream, _)) = listener.accept().await {
             let (answers, sender) = (Arc::clone(&answers), sender.clone());
             let service = service_fn(move |request| answer(request, Arc::clone(&answers), sender.clone()));
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            let server = hyper::server::conn::http1::Builder::new();
+            match tls.clone() {
+                None => drop(tokio::spawn(server.serve_connection(TokioIo::new(stream), service))),
+                Some(tls) => drop(tokio::spawn(async move {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        server.serve_connection(TokioIo::new(stream), service).await.ok();
+                    }
+                })),
+            }
         }
     });
     TestReceiver { address, got, _runtime: runtime }
@@ -119,6 +134,11 @@ impl TraceService for Scripted {
 
 /// Answers in turn, then OK.
 pub(super) fn grpc(answers: Vec<GrpcAnswer>) -> TestReceiver<GrpcRequest> {
+    grpc_on(answers, None)
+}
+
+/// The same over TLS, if given.
+pub(super) fn grpc_on(answers: Vec<GrpcAnswer>, tls: Option<transport::ServerTlsConfig>) -> TestReceiver<GrpcRequest> {
     let (sender, got) = mpsc::channel();
     let runtime = runtime();
     let listener = {
@@ -128,7 +148,11 @@ pub(super) fn grpc(answers: Vec<GrpcAnswer>) -> TestReceiver<GrpcRequest> {
     let address = listener.local_addr().unwrap();
     let service = TraceServiceServer::new(Scripted { answers: Mutex::new(answers.into()), got: sender })
         .accept_compressed(CompressionEncoding::Gzip);
-    runtime.spawn(transport::Server::builder().serve_with_incoming(service, listener));
+    let mut server = transport::Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls).unwrap();
+    }
+    runtime.spawn(server.serve_with_incoming(service, listener));
     TestReceiver { address, got, _runtime: runtime }
 }
 

@@ -68,6 +68,25 @@ fn failures_are_marked_and_a_refused_connection_has_a_line_of_its_own() {
 }
 
 #[test]
+fn the_same_spans_give_the_same_bytes() {
+    let (curl, nginx) = (fixture::resource("curl"), fixture::resource("nginx"));
+    let spans: Vec<Span> = (0..60)
+        .flat_map(|n| [fixture::server(n, &nginx), fixture::connection(n, &curl), fixture::client(n, &curl)])
+        .collect();
+    for format in [Format::Text, Format::Json] {
+        let print = || {
+            let mut out = Vec::new();
+            print_all(format, Style::default(), spans.clone(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let first = print();
+        assert!(first.contains("index.html"));
+        assert_eq!(first, print());
+    }
+    assert_eq!(drawn(spans).matches("CLIENT").count(), 60, "nothing is left out");
+}
+
+#[test]
 fn spans_that_are_each_others_parents_are_shown_all_the_same() {
     let curl = fixture::resource("curl");
     let (mut one, mut two) = (fixture::client(1, &curl), fixture::client(1, &curl));

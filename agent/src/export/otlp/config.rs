@@ -1,5 +1,19 @@
 //! What the environment says about the OTLP exporter, by the OpenTelemetry specification ("OTLP Exporter
 //! Configuration", "Batch Span Processor"). Pure: the environment is handed in.
+//!
+//! | variable | default | meaning |
+//! |---|---|---|
+//! | `OTEL_EXPORTER_OTLP_[TRACES_]ENDPOINT` | none: nothing is exported | base, to which `/v1/traces` is added; for traces used as it is |
+//! | `..._PROTOCOL` | `http/protobuf` | or `grpc`, `http/json` |
+//! | `..._HEADERS` | none | `key=value,key2=value2`, values percent-encoded |
+//! | `..._TIMEOUT` | 10 000 ms | for the answer to one request |
+//! | `..._COMPRESSION` | `none` | or `gzip` |
+//! | `..._CERTIFICATE`, `..._CLIENT_KEY`, `..._CLIENT_CERTIFICATE` | the system's, none, none | PEM files |
+//! | `..._INSECURE` | `false` | for gRPC endpoints without a scheme: `true` is http |
+//! | `OTEL_BSP_SCHEDULE_DELAY` | 1 000 ms (specification: 5 000) | a batch is sent when its first span has waited so long |
+//! | `OTEL_BSP_EXPORT_TIMEOUT` | 60 000 ms (specification: 30 000) | a batch is given up after so long |
+//! | `OTEL_BSP_MAX_QUEUE_SIZE` | 32 768 spans (specification: 2 048) | more are dropped and counted |
+//! | `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` | 512 spans | at most 2 048 |
 
 use std::fmt;
 use std::path::PathBuf;

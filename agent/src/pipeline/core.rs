@@ -82,15 +82,15 @@ impl Core {
         if !matches!(state.watch, Watch::Suppressed(_))
             && let Some(reason) = self.objection(facts, state, now)
         {
-            if reason == Reason::Own && facts.own {
-                self.relations.is_own(facts, state.role(facts), now);
-            }
             state.watch = Watch::Suppressed(reason);
             state.open.clear();
             self.steer(facts, state, Mode::Off);
         }
         if let Watch::Suppressed(reason) = state.watch {
             self.dropped.push((facts.cookie, reason));
+            if reason == Reason::Own && !state.is_offered && state.role(facts) == Some(Role::Client) {
+                state.is_offered = self.relations.note_own(facts, now);
+            }
         }
         !matches!(state.watch, Watch::Suppressed(_))
     }

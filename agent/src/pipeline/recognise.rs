@@ -51,7 +51,14 @@ const MAX_FAILURES_JOINED: u32 = 16;
 
 impl Recognition {
     /// Takes the next piece of a direction.
-    pub(super) fn push(&mut self, role: Option<Role>, from_start: bool, way: Direction, at: At, chunk: Chunk<'_>) -> Finding {
+    pub(super) fn push(
+        &mut self,
+        role: Option<Role>,
+        from_start: bool,
+        way: Direction,
+        at: At,
+        chunk: Chunk<'_>,
+    ) -> Finding {
         if chunk.is_empty() {
             return Finding::Open;
         }

@@ -182,12 +182,14 @@ impl Relations {
         Tie { trace_id: lineage.trace_id, span_id, method: Method::Connection, confidence: CERTAIN }
     }
 
-    /// A connection of the agent itself.
-    pub(super) fn is_own(&mut self, facts: &Facts, role: Option<Role>, now: Nanos) {
-        if let Some(key) = role.and_then(|role| Key::connection(facts, role)) {
-            let nobody = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time: Nanos(0) };
-            self.own.offer(key, End { time: now.min(facts.first_seen), ..nobody }, now);
-        }
+    /// A connection that the agent itself opened: its server is to be recognised. Whether it can be, by now.
+    pub(super) fn note_own(&mut self, facts: &Facts, now: Nanos) -> bool {
+        let Some(key) = Key::connection(facts, Role::Client) else { return false };
+        let time = facts.first_seen.min(now);
+        // Only who it is matters: it has no span.
+        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time };
+        self.own.offer(key, end, now);
+        true
     }
 
     /// Whether the other end of a connection is the agent.

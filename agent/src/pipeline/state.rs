@@ -101,7 +101,9 @@ impl State {
 
     /// When the part that was not reported yet began.
     pub(super) fn segment_start(&self, facts: &Facts) -> Nanos {
-        self.segment.start.unwrap_or_else(|| facts.connecting.or(facts.established).unwrap_or(facts.first_seen).min(facts.first_seen))
+        self.segment
+            .start
+            .unwrap_or_else(|| facts.connecting.or(facts.established).unwrap_or(facts.first_seen).min(facts.first_seen))
     }
 }
 

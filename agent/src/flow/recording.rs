@@ -1,6 +1,6 @@
 //! Recordings: the raw records in a file, in the order in which the core got them.
 //!
-//! A file is a header (8 bytes of [`MAGIC`]; then in the byte order of the machine that wrote it a `u32` byte order
+//! A file is a header (8 bytes of `WIRESPAN`; then in the byte order of the machine that wrote it a `u32` byte order
 //! mark and a `u32` version) and records one after the other, each as long as its own header says.
 
 use std::io::{self, Read, Write};

@@ -193,7 +193,7 @@ impl Core {
         let Place { trace_id, parent, flags, trace_state, beside } = self.relations.place(facts, role, &request, http);
 
         let mut attributes = description.attributes;
-        let on = self.relations.to_connection(facts, state);
+        let on = self.relations.connection_of(facts, state);
         let lineage = self.relations.lineage(facts, state);
         attributes.put(connection::ID_KEY, lineage.first.to_string());
         if let Some(parent) = &parent {

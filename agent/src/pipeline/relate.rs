@@ -175,8 +175,8 @@ impl Relations {
         if number == 0 { lineage.first } else { self.ids.span(facts.cookie, role, Subject::Connection(number)) }
     }
 
-    /// The tie of a request to the connection that it was sent on.
-    pub(super) fn to_connection(&mut self, facts: &Facts, state: &mut State) -> Tie {
+    /// The connection that a request is seen on, as a tie.
+    pub(super) fn connection_of(&mut self, facts: &Facts, state: &mut State) -> Tie {
         let lineage = self.lineage(facts, state);
         let span_id = self.segment_span(facts, &lineage, state.role(facts), state.segment.number);
         Tie { trace_id: lineage.trace_id, span_id, method: Method::Connection, confidence: CERTAIN }

@@ -57,8 +57,15 @@ impl Relations {
         self.requests.take_evicted() + self.connections.take_evicted()
     }
 
-    /// A request has begun: it gets its ids, and its two ends find each other.
-    pub(super) fn began(&mut self, facts: &Facts, state: &State, role: Role, number: u64, at: At) -> Request {
+    /// A request has begun: it gets its ids, and its two ends find each other, if a span of it `is_wanted`.
+    pub(super) fn began(
+        &mut self,
+        facts: &Facts,
+        state: &State,
+        role: Role,
+        (number, at): (u64, At),
+        is_wanted: bool,
+    ) -> Request {
         let subject = Subject::Exchange(number);
         let keys = Key::of_request(facts, role, at.pos, state.reached(way_of_server(role)));
         let mut request = Request {
@@ -70,6 +77,7 @@ impl Relations {
             client: None,
         };
         match role {
+            Role::Client if !is_wanted => {}
             Role::Client => {
                 let (trace_id, span_id) = (request.trace_id, request.span_id);
                 let end = End { cookie: facts.cookie, trace_id, span_id, time: at.time };
@@ -81,9 +89,12 @@ impl Relations {
     }
 
     /// Where the span of a request belongs, now that it is over.
-    pub(super) fn place(&mut self, facts: &Facts, role: Role, request: &Request, http: &Http) -> Place {
+    pub(super) fn place(&mut self, facts: &Facts, role: Role, request: &Request, end: Nanos, http: &Http) -> Place {
         let client = match (role, request.client) {
-            (Role::Client, _) => None,
+            (Role::Client, _) => {
+                request.keys.into_iter().flatten().for_each(|key| self.requests.release(key, facts.cookie, end));
+                None
+            }
             (Role::Server, Some(client)) => Some(client),
             // The client's end may have been told about after this one.
             (Role::Server, None) => {

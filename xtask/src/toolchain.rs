@@ -127,7 +127,7 @@ impl Toolchain {
             .env("CARGO", bin.join("cargo"))
             .env("RUSTC", bin.join("rustc"))
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_ENCODED_RUSTFLAGS", [&linker, "-Clink-arg=--btf", "-Cdebuginfo=2"].join("\x1f"));
+            .env("CARGO_ENCODED_RUSTFLAGS", [&linker, "-Clink-arg=--btf", "-Cdebuginfo=2", "-Ctarget-cpu=v3"].join("\x1f"));
         command
     }
 }

@@ -82,15 +82,15 @@ impl Core {
         if !matches!(state.watch, Watch::Suppressed(_))
             && let Some(reason) = self.objection(facts, state, now)
         {
-            if reason == Reason::Own && facts.own {
-                self.relations.is_own(facts, state.role(facts), now);
-            }
             state.watch = Watch::Suppressed(reason);
             state.open.clear();
             self.steer(facts, state, Mode::Off);
         }
         if let Watch::Suppressed(reason) = state.watch {
             self.dropped.push((facts.cookie, reason));
+            if reason == Reason::Own && !state.is_offered && state.role(facts) == Some(Role::Client) {
+                state.is_offered = self.relations.note_own(facts, now);
+            }
         }
         !matches!(state.watch, Watch::Suppressed(_))
     }
@@ -147,7 +147,8 @@ impl Core {
             for event in events.drain(..) {
                 match event {
                     Event::Began { number, at } => {
-                        let request = self.relations.began(facts, state, role, number, at);
+                        let is_wanted = self.processes.is_wanted(facts.task.tgid);
+                        let request = self.relations.began(facts, state, role, (number, at), is_wanted);
                         state.open.push_back(request);
                     }
                     Event::Exchange(exchange) => self.exchange(facts, state, role, &exchange),
@@ -182,18 +183,22 @@ impl Core {
         let known = state.open.iter().position(|request| request.number == exchange.number);
         let request = match known.and_then(|at| state.open.remove(at)) {
             Some(request) => request,
-            None => self.relations.began(facts, state, role, exchange.number, exchange.began),
+            None => self.relations.began(facts, state, role, (exchange.number, exchange.began), true),
         };
         state.segment.requests += 1;
         if exchange.marks.truncated {
             self.ledger.count(Count::TruncatedHeads);
         }
+        if !self.processes.is_wanted(facts.task.tgid) {
+            return;
+        }
         let Detail::Http(http) = &exchange.detail;
         let description = http::describe(exchange, http, facts, role, self.options.legacy_http_names);
-        let Place { trace_id, parent, flags, trace_state, beside } = self.relations.place(facts, role, &request, http);
+        let Place { trace_id, parent, flags, trace_state, beside } =
+            self.relations.place(facts, role, &request, exchange.end, http);
 
         let mut attributes = description.attributes;
-        let on = self.relations.to_connection(facts, state);
+        let on = self.relations.connection_of(facts, state);
         let lineage = self.relations.lineage(facts, state);
         attributes.put(connection::ID_KEY, lineage.first.to_string());
         if let Some(parent) = &parent {
@@ -238,8 +243,10 @@ impl Core {
             protocol: state.protocol,
             tls: state.tls.as_deref(),
         };
-        let resource = self.processes.resource(facts.task.tgid);
-        self.spans.push(connection::span(facts, role, &lineage, &part, self.clock, resource));
+        if self.processes.is_wanted(facts.task.tgid) {
+            let resource = self.processes.resource(facts.task.tgid);
+            self.spans.push(connection::span(facts, role, &lineage, &part, self.clock, resource));
+        }
         state.segment =
             Segment { number: number.saturating_add(1), start: Some(end), before: Reported::now(facts), requests: 0 };
     }
@@ -263,14 +270,15 @@ impl Core {
         if self.options.connections != Connections::Metrics {
             return;
         }
-        let (tgid, role) = (facts.task.tgid, state.role(facts));
-        let resource = self.processes.resource(tgid);
-        let before = state.counted.unwrap_or_else(|| {
-            self.totals.opened(tgid, role, &resource);
-            Reported::default()
+        // What was counted for one process stays with it, even if another one goes on with the socket.
+        let (tgid, role, before) = state.counted.unwrap_or_else(|| {
+            let (tgid, role) = (facts.task.tgid, state.role(facts));
+            self.totals.opened(tgid, role, &self.processes.resource(tgid));
+            (tgid, role, Reported::default())
         });
+        let resource = self.processes.resource(tgid);
         self.totals.moved(tgid, role, &resource, facts, before);
-        state.counted = Some(Reported::now(facts));
+        state.counted = Some((tgid, role, Reported::now(facts)));
         if let Some(ending) = ending {
             self.totals.ended(tgid, role, &resource, ending);
         }

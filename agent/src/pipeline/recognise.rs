@@ -20,6 +20,8 @@ pub(super) struct Recognition {
     turns: u32,
     /// Messages that were of no known protocol.
     failures: u32,
+    /// What went by in them, bytes.
+    passed: u64,
 }
 
 /// What came of a chunk.
@@ -46,12 +48,23 @@ const MAX_BYTES: usize = 8 * 1024;
 const MAX_PIECES: usize = 256;
 /// Messages that may be of no known protocol before a connection is given up.
 const MAX_FAILURES: u32 = 4;
-/// The same for a connection that was joined in the middle: a long body that is sent or fetched in turns comes first.
+/// Bytes that may go by in such messages: a stream that never turns must not be watched for ever.
+const MAX_PASSED_BYTES: u64 = 256 * 1024;
+/// The same for a connection that was joined in the middle: after one long download the next request is still found.
+const MAX_PASSED_BYTES_JOINED: u64 = 1 << 30;
+/// [`MAX_FAILURES`] for a connection that was joined in the middle: a long body that is sent or fetched in turns comes first.
 const MAX_FAILURES_JOINED: u32 = 16;
 
 impl Recognition {
     /// Takes the next piece of a direction.
-    pub(super) fn push(&mut self, role: Option<Role>, from_start: bool, way: Direction, at: At, chunk: Chunk<'_>) -> Finding {
+    pub(super) fn push(
+        &mut self,
+        role: Option<Role>,
+        from_start: bool,
+        way: Direction,
+        at: At,
+        chunk: Chunk<'_>,
+    ) -> Finding {
         if chunk.is_empty() {
             return Finding::Open;
         }
@@ -62,9 +75,9 @@ impl Recognition {
             self.is_past = false;
         }
         if self.is_past {
-            return Finding::Open;
+            return self.pass(from_start, chunk.len());
         }
-        let Chunk::Bytes(bytes) = chunk else { return self.fail(from_start) };
+        let Chunk::Bytes(bytes) = chunk else { return self.fail(from_start, chunk.len()) };
         let before = self.bytes.len();
         let beginning = self.pieces.first().map_or(at.pos, |(first, _)| first.pos);
         let guess = if before == 0 {
@@ -84,7 +97,7 @@ impl Recognition {
                 self.keep(at, bytes);
                 Finding::Open
             }
-            Err(_) => self.fail(from_start),
+            Err(_) => self.fail(from_start, chunk.len()),
         }
     }
 
@@ -112,12 +125,20 @@ impl Recognition {
         }
     }
 
-    fn fail(&mut self, from_start: bool) -> Finding {
+    fn fail(&mut self, from_start: bool, len: u64) -> Finding {
         self.forget();
         self.is_past = true;
         self.failures += 1;
-        let max = if from_start { MAX_FAILURES } else { MAX_FAILURES_JOINED };
-        if self.failures >= max { Finding::Unknown } else { Finding::Open }
+        self.pass(from_start, len)
+    }
+
+    fn pass(&mut self, from_start: bool, len: u64) -> Finding {
+        self.passed = self.passed.saturating_add(len);
+        let (failures, passed) = match from_start {
+            true => (MAX_FAILURES, MAX_PASSED_BYTES),
+            false => (MAX_FAILURES_JOINED, MAX_PASSED_BYTES_JOINED),
+        };
+        if self.failures >= failures || self.passed > passed { Finding::Unknown } else { Finding::Open }
     }
 
     fn forget(&mut self) {
@@ -216,6 +237,14 @@ mod tests {
         assert!(matches!(failing(true, MAX_FAILURES), Finding::Unknown));
         assert!(matches!(failing(false, MAX_FAILURES_JOINED - 1), Finding::Open));
         assert!(matches!(failing(false, MAX_FAILURES_JOINED), Finding::Unknown));
+    }
+
+    #[test]
+    fn a_stream_that_never_turns_is_given_up() {
+        let chunks = [(OUT, bytes("\0bulk")), (OUT, Chunk::Gap(MAX_PASSED_BYTES - 5)), (OUT, Chunk::Gap(1))];
+        assert!(matches!(check(Some(Role::Client), true, &chunks[..2]).1, Finding::Open));
+        assert!(matches!(check(Some(Role::Client), true, &chunks).1, Finding::Unknown));
+        assert!(matches!(check(Some(Role::Client), false, &chunks).1, Finding::Open));
     }
 
     #[test]

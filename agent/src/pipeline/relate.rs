@@ -57,8 +57,15 @@ impl Relations {
         self.requests.take_evicted() + self.connections.take_evicted()
     }
 
-    /// A request has begun: it gets its ids, and its two ends find each other.
-    pub(super) fn began(&mut self, facts: &Facts, state: &State, role: Role, number: u64, at: At) -> Request {
+    /// A request has begun: it gets its ids, and its two ends find each other, if a span of it `is_wanted`.
+    pub(super) fn began(
+        &mut self,
+        facts: &Facts,
+        state: &State,
+        role: Role,
+        (number, at): (u64, At),
+        is_wanted: bool,
+    ) -> Request {
         let subject = Subject::Exchange(number);
         let keys = Key::of_request(facts, role, at.pos, state.reached(way_of_server(role)));
         let mut request = Request {
@@ -70,6 +77,7 @@ impl Relations {
             client: None,
         };
         match role {
+            Role::Client if !is_wanted => {}
             Role::Client => {
                 let (trace_id, span_id) = (request.trace_id, request.span_id);
                 let end = End { cookie: facts.cookie, trace_id, span_id, time: at.time };
@@ -81,9 +89,12 @@ impl Relations {
     }
 
     /// Where the span of a request belongs, now that it is over.
-    pub(super) fn place(&mut self, facts: &Facts, role: Role, request: &Request, http: &Http) -> Place {
+    pub(super) fn place(&mut self, facts: &Facts, role: Role, request: &Request, end: Nanos, http: &Http) -> Place {
         let client = match (role, request.client) {
-            (Role::Client, _) => None,
+            (Role::Client, _) => {
+                request.keys.into_iter().flatten().for_each(|key| self.requests.release(key, facts.cookie, end));
+                None
+            }
             (Role::Server, Some(client)) => Some(client),
             // The client's end may have been told about after this one.
             (Role::Server, None) => {
@@ -175,19 +186,21 @@ impl Relations {
         if number == 0 { lineage.first } else { self.ids.span(facts.cookie, role, Subject::Connection(number)) }
     }
 
-    /// The tie of a request to the connection that it was sent on.
-    pub(super) fn to_connection(&mut self, facts: &Facts, state: &mut State) -> Tie {
+    /// The connection that a request is seen on, as a tie.
+    pub(super) fn connection_of(&mut self, facts: &Facts, state: &mut State) -> Tie {
         let lineage = self.lineage(facts, state);
         let span_id = self.segment_span(facts, &lineage, state.role(facts), state.segment.number);
         Tie { trace_id: lineage.trace_id, span_id, method: Method::Connection, confidence: CERTAIN }
     }
 
-    /// A connection of the agent itself.
-    pub(super) fn is_own(&mut self, facts: &Facts, role: Option<Role>, now: Nanos) {
-        if let Some(key) = role.and_then(|role| Key::connection(facts, role)) {
-            let nobody = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time: Nanos(0) };
-            self.own.offer(key, End { time: now.min(facts.first_seen), ..nobody }, now);
-        }
+    /// A connection that the agent itself opened: its server is to be recognised. Whether it can be, by now.
+    pub(super) fn note_own(&mut self, facts: &Facts, now: Nanos) -> bool {
+        let Some(key) = Key::connection(facts, Role::Client) else { return false };
+        let time = facts.first_seen.min(now);
+        // Only who it is matters: it has no span.
+        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time };
+        self.own.offer(key, end, now);
+        true
     }
 
     /// Whether the other end of a connection is the agent.

@@ -34,8 +34,8 @@ pub(super) struct State {
     /// The client's end can be found by the server's.
     pub(super) is_offered: bool,
     pub(super) segment: Segment,
-    /// What the totals know already; `None` where they do not know of the connection.
-    pub(super) counted: Option<Reported>,
+    /// For whom the totals count the connection, and how much of it they know already.
+    pub(super) counted: Option<(u32, Option<Role>, Reported)>,
     /// The process and the epoch of the process table for which the selection was asked.
     pub(super) asked: Option<(u32, u64)>,
     pub(super) mode: Option<Mode>,
@@ -101,7 +101,9 @@ impl State {
 
     /// When the part that was not reported yet began.
     pub(super) fn segment_start(&self, facts: &Facts) -> Nanos {
-        self.segment.start.unwrap_or_else(|| facts.connecting.or(facts.established).unwrap_or(facts.first_seen).min(facts.first_seen))
+        self.segment
+            .start
+            .unwrap_or_else(|| facts.connecting.or(facts.established).unwrap_or(facts.first_seen).min(facts.first_seen))
     }
 }
 

@@ -101,7 +101,8 @@ pub fn span(
     clock: Clock,
     resource: std::sync::Arc<super::span::Resource>,
 ) -> Span {
-    let failure = part.ending.and_then(failure::of_connection);
+    let refusal = part.tls.and_then(|handshake| handshake.alert).map(|_| failure::TLS_ALERT);
+    let failure = part.ending.and_then(|ending| failure::of_connection(ending).or(refusal));
     let (start_unix_ns, end_unix_ns) = clock.span(part.start, part.end);
     let is_first = part.span_id == lineage.first;
     let first =

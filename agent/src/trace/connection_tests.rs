@@ -116,4 +116,10 @@ fn what_a_handshake_shows() {
     assert_eq!(text(&span, "tls.protocol.version").as_deref(), Some("0x0305"));
     assert_eq!(text(&span, "tls.cipher").as_deref(), Some("0xffff"));
     assert_eq!(text(&span, "tls.next_protocol").as_deref(), Some("h2"));
+    let refused = Handshake { alert: Some(40), ..Handshake::default() };
+    for (ending, error) in [(Ending::Closed, "tls_alert"), (Ending::ResetByRemote, "connection_reset")] {
+        let span = build(&fixture::facts(Role::Client), &Part { tls: Some(&refused), ..part(Some(ending)) });
+        assert_eq!((text(&span, "error.type").as_deref(), span.status), (Some(error), Status::Error));
+        assert_eq!(text(&span, "wirespan.tls.alert").as_deref(), Some("Int(40)"));
+    }
 }

@@ -2,6 +2,9 @@
 
 use crate::flow::Ending;
 
+/// `error.type` of a connection whose TLS handshake ended with an alert; `wirespan.tls.alert` says which.
+pub const TLS_ALERT: &str = "tls_alert";
+
 /// `error.type` of something that a connection's ending cut off; `None` where the ending is not known, so that nothing
 /// can be said to have failed.
 #[must_use]

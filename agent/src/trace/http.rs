@@ -83,6 +83,7 @@ pub fn describe(exchange: &Exchange, http: &Http, facts: &Facts, role: Role, wit
     attributes.mark("wirespan.truncated", exchange.marks.truncated);
     attributes.mark("wirespan.resynchronised", exchange.marks.resynchronised);
     attributes.mark("wirespan.end_estimated", exchange.marks.end_estimated);
+    attributes.mark("wirespan.body_estimated", exchange.marks.body_estimated);
     attributes
         .mark("wirespan.incomplete", matches!(exchange.outcome, Outcome::Unknown | Outcome::Cut(Ending::Forgotten)));
     if with_legacy_names {

@@ -163,11 +163,13 @@ fn what_comes_over_the_wire_is_cut_to_its_limit() {
 
 #[test]
 fn marks_are_there_only_if_set() {
-    let all = Marks { truncated: true, resynchronised: true, end_estimated: true };
+    let all = Marks { truncated: true, resynchronised: true, end_estimated: true, body_estimated: true };
     for (marks, is_there) in [(Marks::default(), false), (all, true)] {
         let exchange = Exchange { marks, ..exchange(http()) };
         let found = describe(&exchange, &http(), &fixture::facts(Role::Server), Role::Server, false);
-        for key in ["wirespan.truncated", "wirespan.resynchronised", "wirespan.end_estimated"] {
+        for key in
+            ["wirespan.truncated", "wirespan.resynchronised", "wirespan.end_estimated", "wirespan.body_estimated"]
+        {
             assert_eq!(text(&found, key).is_some(), is_there, "{key}");
         }
     }

@@ -67,6 +67,8 @@ pub struct Joiner {
     waiting: HashMap<Key, Waiting>,
     /// Keys in the order in which they were given.
     order: VecDeque<(Key, Nanos)>,
+    /// Keys whose ends are over, in that order, with the times at which they were given and released.
+    released: VecDeque<(Key, Nanos, Nanos)>,
     max: usize,
     evicted: u64,
 }
@@ -78,12 +80,15 @@ struct Waiting {
     is_ambiguous: bool,
 }
 
-/// Keys kept at once, about 120 bytes each. Calls to other machines fill the table with keys that nobody asks for: at
-/// 10 000 a second with two keys each this is 1.6 s, and the other end of a local call follows within milliseconds.
+/// Keys kept at once, about 150 bytes each: at 10 000 calls a second with two keys each the last 1.6 s, and the other
+/// end of a local call follows within milliseconds.
 pub const MAX_KEYS: usize = 32_768;
 /// How long a client's end waits for the server's: longer than TCP retransmits before a connection is given up for dead
 /// by most programs.
 const MAX_AGE_NS: u64 = 60_000_000_000;
+/// How long the key of a call that is over is kept: its server's end has begun long ago, but records of several CPUs may
+/// come in another order. Keys of calls to other machines, which nobody ever asks for, go by this.
+const RELEASED_AGE_NS: u64 = 1_000_000_000;
 /// How much earlier than the client a server may seem to see the same byte, as the two hooks read the clock at
 /// different moments.
 const SKEW_NS: u64 = 1_000_000;
@@ -133,7 +138,7 @@ impl Joiner {
     /// A joiner that keeps so many keys.
     #[must_use]
     pub fn with_room_for(max: usize) -> Self {
-        Self { waiting: HashMap::new(), order: VecDeque::new(), max, evicted: 0 }
+        Self { waiting: HashMap::new(), order: VecDeque::new(), released: VecDeque::new(), max, evicted: 0 }
     }
 
     /// A client's end can be found by this key from now on.
@@ -173,6 +178,20 @@ impl Joiner {
         self.waiting.remove(&key);
     }
 
+    /// The client's end is over: if nobody asked for it by now, soon nobody will.
+    pub fn release(&mut self, key: Key, cookie: Cookie, now: Nanos) {
+        if let Some(waiting) = self.waiting.get(&key).filter(|waiting| waiting.end.cookie == cookie) {
+            self.released.push_back((key, waiting.given, now));
+        }
+        while let Some(&(key, given, released)) = self.released.front() {
+            if self.released.len() <= self.max && now.0.saturating_sub(released.0) <= RELEASED_AGE_NS {
+                break;
+            }
+            self.released.pop_front();
+            self.drop_one(key, given);
+        }
+    }
+
     /// Whether nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -191,7 +210,11 @@ impl Joiner {
     }
 
     fn drop_first(&mut self) -> bool {
-        let Some((key, given)) = self.order.pop_front() else { return false };
+        self.order.pop_front().is_some_and(|(key, given)| self.drop_one(key, given))
+    }
+
+    /// Drops a key, unless it was given again since.
+    fn drop_one(&mut self, key: Key, given: Nanos) -> bool {
         let is_it = self.waiting.get(&key).is_some_and(|waiting| waiting.given == given);
         is_it && self.waiting.remove(&key).is_some()
     }
@@ -301,6 +324,21 @@ mod tests {
         assert_eq!(joiner.find(KEY, SERVER, Nanos(1_000_000)), Match::None);
         assert_eq!(joiner.find(KEY, SERVER, Nanos(9_500_000)), Match::One(end(1, 10_000_000)));
         assert_eq!(joiner.find(KEY, SERVER, Nanos(10_000_001 + MAX_AGE_NS)), Match::None);
+    }
+
+    #[test]
+    fn an_end_that_is_over_is_kept_a_little_longer() {
+        let mut joiner = Joiner::default();
+        joiner.offer(KEY, end(1, 10), Nanos(10));
+        joiner.release(KEY, Cookie(2), Nanos(20));
+        assert!(joiner.released.is_empty(), "it is another's");
+        joiner.release(KEY, Cookie(1), Nanos(20));
+        assert_eq!(joiner.find(KEY, SERVER, Nanos(12)), Match::One(end(1, 10)));
+        let other = Key::Turn { seq: 7, server_next: 7 };
+        joiner.offer(other, end(1, 30), Nanos(30));
+        joiner.release(other, Cookie(1), Nanos(21 + RELEASED_AGE_NS));
+        assert_eq!(joiner.find(KEY, SERVER, Nanos(12)), Match::None);
+        assert_eq!((joiner.waiting.len(), joiner.released.len()), (1, 1));
     }
 
     #[test]

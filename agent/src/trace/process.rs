@@ -90,6 +90,9 @@ impl Processes {
         );
         process.tgid = task.tgid;
         process.start_ns = task.start_ns;
+        if !self.selection.is_everything() {
+            process.deselected = !self.selection.takes_process(task.tgid, process.executable.as_deref());
+        }
         self.epoch += u64::from(process.deselected);
         self.insert(process);
     }
@@ -141,6 +144,15 @@ impl Processes {
     #[must_use]
     pub fn is_deselected(&self, tgid: u32) -> bool {
         self.known.get(&tgid).is_some_and(|entry| entry.process.deselected)
+    }
+
+    /// Whether spans of the process are wanted. Of one that is not known, that depends on whether everything is.
+    #[must_use]
+    pub fn is_wanted(&self, tgid: u32) -> bool {
+        match self.known.get(&tgid) {
+            Some(entry) => !entry.process.deselected,
+            None => self.selection.takes_process(tgid, None),
+        }
     }
 
     /// Changes whenever an answer of [`Self::is_deselected`] may have changed.

@@ -136,6 +136,20 @@ fn the_selection_decides_about_programs_that_nobody_looked_at() {
 }
 
 #[test]
+fn a_child_is_selected_by_its_own_id_and_what_is_not_known_only_if_everything_is_wanted() {
+    let only = |what: &str| Selection { only: vec![what.parse().expect("a selector")], ..Selection::default() };
+    let mut processes = Processes::new(only("pid:8"));
+    processes.learn(Process { deselected: true, executable: Some("/bin/sh".to_owned()), ..process(7, 1, "sh") });
+    processes.forked(&task(8, 2, 7, "sh", ""));
+    processes.forked(&task(9, 2, 7, "sh", ""));
+    assert!(processes.is_wanted(8) && !processes.is_wanted(9) && !processes.is_wanted(10));
+    assert!(!processes.is_deselected(10), "it may become known");
+    assert!(table().is_wanted(10));
+    let by_name = Processes::new(only("exe:sh"));
+    assert!(!by_name.is_wanted(0));
+}
+
+#[test]
 fn the_table_is_bounded_and_the_dead_go_first() {
     let mut processes = table();
     processes.learn(process(1, 1, "init"));

@@ -81,18 +81,29 @@ fn sequence_numbers_may_wrap_between_and_in_requests() {
 
 #[test]
 fn connections_joined_in_the_middle_are_joined_by_the_other_directions_number() {
-    for joined_at in [[Some([500, 900]); 2], [Some([500, 900]), None], [None, Some([500, 900])]] {
+    // What was seen of the connection before: by the client's end, by the server's end.
+    for [client_saw_it, server_saw_it] in [[false, false], [false, true], [true, false]] {
         let mut world = world();
         let mut call = Call::new(1);
-        call.joined_at = joined_at;
-        call.sent = [500, 900];
+        let cookies = (call.client, call.server);
+        if !client_saw_it {
+            call.client = 0;
+        }
+        if !server_saw_it {
+            call.server = 0;
+        }
+        call.open(&mut world).get(&mut world, "/before");
+        call.joined_at = [(!client_saw_it).then_some(call.sent), (!server_saw_it).then_some(call.sent)];
+        (call.client, call.server) = cookies;
         call.get(&mut world, "/1").get(&mut world, "/2");
-        let (clients, servers) = (world.requests(Kind::Client), world.requests(Kind::Server));
-        assert_eq!((clients.len(), servers.len()), (2, 2), "{joined_at:?}");
-        for (client, server) in clients.iter().zip(&servers) {
-            assert!(is_joined(client, server), "{joined_at:?}");
+        let last = |kind| world.requests(kind).split_off(world.requests(kind).len() - 2);
+        for (client, server) in last(Kind::Client).iter().zip(last(Kind::Server)) {
+            assert!(is_joined(client, server), "{client_saw_it} {server_saw_it}");
             assert_eq!(text(server, "wirespan.link.confidence").as_deref(), Some("Double(0.99)"));
         }
+        let joined = if server_saw_it { Kind::Client } else { Kind::Server };
+        assert_eq!(text(last(joined)[0], "wirespan.resynchronised").as_deref(), Some("Bool(true)"));
+        assert_eq!(text(last(joined)[1], "wirespan.resynchronised"), None);
     }
 }
 
@@ -103,7 +114,7 @@ fn two_clients_that_could_be_meant_are_no_parents() {
     two.first_seq = one.first_seq;
     two.server = 0;
     for call in [&mut one, &mut two] {
-        call.joined_at = [Some([0, 0]); 2];
+        call.joined_at = [Some([500, 500]); 2];
         call.sent = [500, 500];
     }
     two.request(&mut world, "GET / HTTP/1.1\r\n\r\n");
@@ -127,7 +138,10 @@ fn the_context_that_the_application_sent_decides() {
     let mut world = world();
     let mut call = Call::new(1);
     call.open(&mut world);
-    call.request(&mut world, &format!("GET / HTTP/1.1\r\nHost: a\r\ntraceparent: {TRACEPARENT}\r\ntracestate: v=1\r\n\r\n"));
+    call.request(
+        &mut world,
+        &format!("GET / HTTP/1.1\r\nHost: a\r\ntraceparent: {TRACEPARENT}\r\ntracestate: v=1\r\n\r\n"),
+    );
     call.response(&mut world, "HTTP/1.1 204 No Content\r\n\r\n");
     let (client, server) = (world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]);
     for span in [client, server] {
@@ -203,4 +217,55 @@ fn a_span_belongs_to_its_process() {
     assert_eq!(server.resource.service, "nginx");
     let pid = server.resource.attributes.iter().find(|attribute| attribute.key == "process.pid");
     assert_eq!(pid.map(|pid| pid.value.clone()), Some(i64::from(NGINX).into()));
+}
+
+/// What is said on a connection from its start, one message after the other, and the spans of both ends.
+fn check(name: &str, messages: &[(Side, &str)]) {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world);
+    for (sender, text) in messages {
+        call.send(&mut world, *sender, text);
+    }
+    call.close(&mut world);
+    insta::assert_snapshot!(name, print(&world.out.spans));
+}
+
+#[test]
+fn exchanges_of_all_kinds() {
+    use Side::{Client, Server};
+    check(
+        "not_found",
+        &[
+            (Client, "GET /x HTTP/1.0\r\nUser-Agent: test/1\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"),
+            (Server, "HTTP/1.0 404 Not Found\r\n\r\nno such thing"),
+        ],
+    );
+    check(
+        "odd_method_and_absolute_target",
+        &[
+            (
+                Client,
+                "PROPFIND http://u:p@dav.example:81/d?key=k HTTP/1.1\r\nHost: dav.example:81\r\nX-Request-Id: r1\r\n\r\n",
+            ),
+            (Server, "HTTP/1.1 207 Multi-Status\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+        ],
+    );
+    check(
+        "upgrade",
+        &[
+            (Client, "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
+            (Server, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
+            (Server, "\u{1}frame"),
+        ],
+    );
+    check(
+        "tunnel",
+        &[
+            (Client, "CONNECT db.example:5432 HTTP/1.1\r\nHost: db.example:5432\r\n\r\n"),
+            (Server, "HTTP/1.1 200 OK\r\n\r\n"),
+            (Client, "secret"),
+        ],
+    );
+    check("no_response", &[(Client, "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")]);
 }

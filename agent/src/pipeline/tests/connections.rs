@@ -54,7 +54,7 @@ fn a_long_connection_is_reported_in_segments() {
     call.get(&mut world, "/2").report(&mut world);
     call.time = 62 * S;
     call.report(&mut world);
-    call.time = 125 * S;
+    call.time = 100 * S;
     call.close(&mut world);
     let spans = world.connections("client");
     let segments: Vec<_> = spans.iter().map(|span| text(span, "wirespan.connection.segment")).collect();
@@ -63,9 +63,7 @@ fn a_long_connection_is_reported_in_segments() {
     assert!(spans.iter().all(|span| text(span, "wirespan.connection.id") == Some(spans[0].span_id.to_string())));
     assert_eq!(spans[1].links.iter().map(|link| link.span_id).collect::<Vec<_>>(), [spans[0].span_id]);
     assert_eq!(spans[0].end_unix_ns, spans[1].start_unix_ns);
-    let sum = |key| {
-        spans.iter().map(|span| if let Some(Value::Int(n)) = span.get(key) { *n } else { 0 }).sum::<i64>()
-    };
+    let sum = |key| spans.iter().map(|span| if let Some(Value::Int(n)) = span.get(key) { *n } else { 0 }).sum::<i64>();
     assert_eq!(sum("wirespan.tcp.sent"), call.sent[0].cast_signed());
     assert_eq!(sum("wirespan.tcp.received"), call.sent[1].cast_signed());
     assert_eq!(sum("wirespan.connection.requests"), 2);
@@ -127,7 +125,8 @@ fn a_socket_that_the_kernel_marks_as_ours_is_not_traced() {
     let mut world = world();
     let mut call = Call::new(1);
     call.server = 0;
-    let mut record = call.segment(Role::Client, crate::flow::Side::Client, 0, b"GET / HTTP/1.1\r\n\r\n").expect("a client");
+    let mut record =
+        call.segment(Role::Client, crate::flow::Side::Client, 0, b"GET / HTTP/1.1\r\n\r\n").expect("a client");
     let flags = std::mem::offset_of!(wirespan_common::record::Segment, flags);
     let marked = u32::from_ne_bytes(record[flags..flags + 4].try_into().expect("four bytes")) | segment::SELF;
     record[flags..flags + 4].copy_from_slice(&marked.to_ne_bytes());

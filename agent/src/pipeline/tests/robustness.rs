@@ -50,7 +50,8 @@ fn record() -> impl Strategy<Value = Vec<u8>> {
     (1_u16..6, proptest::collection::vec(any::<u8>(), 184), 0_u64..4, 0_u64..100, any::<u64>(), text).prop_map(
         |(kind, mut bytes, cookie, offset, time, text)| {
             let is_segment = kind == kind::SEGMENT;
-            let len = if is_segment { size_of::<Segment>() + text.len() } else { size_of::<Socket>().max(size_of::<Task>()) };
+            let len =
+                if is_segment { size_of::<Segment>() + text.len() } else { size_of::<Socket>().max(size_of::<Task>()) };
             bytes.truncate(if is_segment { size_of::<Segment>() } else { len });
             let mut set = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
             let header = Header { time_ns: time >> (time % 40), len: len as u32, kind, cpu: 0 };

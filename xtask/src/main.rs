@@ -1,5 +1,6 @@
 //! `cargo xtask`: the only build entry. One file per verb; this one is the command line.
 
+#[cfg(unix)]
 mod bench;
 mod build;
 mod command;
@@ -32,8 +33,8 @@ struct Arguments {
 const EXIT_CODES: &str = "\
 Everything is built and installed below target/, but for packages of the distribution, which only root may install.
 
-Exit codes: 0 done; 1 it failed, or a target was missed; 2 wrong usage, or something is missing that may not be installed
-here (the commands to run are printed). `run` ends with the exit code of the agent.";
+Exit codes: 0 done; 1 it failed, or a target was missed; 2 wrong usage, or something is missing that may not \
+be installed here (the commands to run are printed). `run` ends with the exit code of the agent.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -95,7 +96,10 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Build => build::build(steps),
         Verb::Run { arguments } => run::run(&arguments, steps),
         Verb::Test { names, filter } => test::test(&names, &filter, steps),
+        #[cfg(unix)]
         Verb::Bench { names } => bench::bench(&names, steps),
+        #[cfg(not(unix))]
+        Verb::Bench { .. } => anyhow::bail!("benches load kernel programs: run them on Linux"),
         Verb::Lint => lint::lint(steps),
         Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),
     }

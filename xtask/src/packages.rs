@@ -67,6 +67,10 @@ pub(crate) fn install(packages: &[&str], why: &str, steps: &mut Steps) -> Result
 
 /// What a person would type to install packages.
 pub(crate) fn commands(packages: &[&str]) -> Vec<String> {
+    if which("apt-get").is_none() {
+        let names = packages.join(" ");
+        return vec![format!("(this distribution's way to install what Debian calls) {names}")];
+    }
     vec!["sudo apt-get update".to_owned(), format!("sudo {}", install_line(packages))]
 }
 

@@ -64,7 +64,7 @@ pub(super) fn connection(n: u8, resource: &Arc<Resource>) -> Span {
     Span {
         trace_id: TraceId([0xc0 | n; 16]),
         span_id: connection_id(n),
-        name: "tcp".into(),
+        name: "TCP connection".into(),
         start_unix_ns: START_UNIX_NS - 45_000,
         end_unix_ns: START_UNIX_NS + 1_500_000,
         attributes: vec![
@@ -74,8 +74,17 @@ pub(super) fn connection(n: u8, resource: &Arc<Resource>) -> Span {
             Attribute::new("network.local.port", 53412),
             Attribute::new("network.peer.address", "127.0.0.1"),
             Attribute::new("network.peer.port", 80),
+            Attribute::new("server.address", "127.0.0.1"),
+            Attribute::new("wirespan.tcp.connect_duration", 45e-6),
+            Attribute::new("wirespan.tcp.srtt", 21e-6),
+            Attribute::new("wirespan.tcp.sent", 78),
+            Attribute::new("wirespan.tcp.received", 853),
+            Attribute::new("wirespan.tcp.retransmits", 0),
+            Attribute::new("wirespan.connection.end", "fin"),
+            Attribute::new("wirespan.connection.closed_by", "client"),
         ],
         links: Vec::new(),
+        kind: Kind::Internal,
         scope: Scope::L4,
         ..client(n, resource)
     }

@@ -113,6 +113,42 @@ impl Outputs {
         // Both are told first, so that they drain side by side.
         let otlp = self.otlp.map(|exporter| exporter.begin_shutdown(deadline));
         let console = self.console.is_none_or(|console| console.shutdown(deadline));
-        otlp.is_none_or(|draining| draining.wait()) && console
+        otlp.is_none_or(otlp::Draining::wait) && console
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Reason, Stage};
+
+    #[test]
+    fn every_output_gets_every_span_and_keeps_an_account_of_its_own() {
+        let ledger = Arc::new(Ledger::default());
+        // Nobody listens there: the port was free a moment ago.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let endpoint = format!("http://127.0.0.1:{port}/v1/traces").parse().unwrap();
+        let mut otlp = otlp::Config::new(endpoint, otlp::Protocol::HttpProtobuf);
+        otlp.give_up = Duration::from_millis(1);
+        let config = Config { console: Some(ConsoleFormat::Json), otlp: Some(otlp) };
+        let outputs =
+            Outputs::start_on(config, Arc::clone(&ledger), Box::new(io::sink()), console::Style::default()).unwrap();
+        let curl = fixture::resource("curl");
+        outputs.send(vec![fixture::client(1, &curl), fixture::connection(1, &curl)]);
+        outputs.send(Vec::new());
+        assert_eq!(outputs.failed(), None);
+        assert!(!outputs.shutdown(Duration::from_secs(20)));
+        assert_eq!((ledger.console.observed(), ledger.console.delivered()), (2, 2));
+        assert_eq!((ledger.otlp.observed(), ledger.otlp.in_flight()), (2, 0));
+        assert_eq!(ledger.otlp.dropped(Stage::Export, Reason::Unreachable), 2);
+    }
+
+    #[test]
+    fn without_outputs_nothing_is_promised() {
+        let ledger = Arc::new(Ledger::default());
+        let outputs = Outputs::start(Config::default(), Arc::clone(&ledger)).unwrap();
+        outputs.send(vec![fixture::client(1, &fixture::resource("curl"))]);
+        assert!(outputs.shutdown(Duration::ZERO));
+        assert_eq!(ledger.console.observed() + ledger.otlp.observed(), 0);
     }
 }

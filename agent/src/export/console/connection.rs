@@ -2,26 +2,31 @@
 
 use std::fmt::Write as _;
 
-use super::clean::{clean, cut};
+use super::clean::{clean, clip, cut};
 use super::style::{Ink, Style};
-use super::waterfall::{clock, duration, size};
+use super::units::{clock, duration, size};
 use crate::trace::span::{Span, Status, Value};
 
 /// Columns of an error or a server name at most.
 const WORD_COLUMNS: usize = 40;
+/// Columns of the parts around it, each with its gap.
+const CLOCK_COLUMNS: usize = 13;
+const SERVICE_COLUMNS: usize = 21;
+const DURATION_COLUMNS: usize = 10;
 
 /// A connection that no request is known to lie on: refused, encrypted, or of a protocol that is not read.
 pub(super) fn draw_alone(style: Style, span: &Span, out: &mut String) {
-    let service = cut(&clean(&span.resource.service), 20).into_owned();
-    let failed = span.status == Status::Error;
-    let ink = if failed { Ink::Bad } else { Ink::Plain };
+    let service = cut(&clean(&span.resource.service), SERVICE_COLUMNS - 1).into_owned();
+    let ink = if span.status == Status::Error { Ink::Bad } else { Ink::Plain };
+    let took = duration(span.end_unix_ns.saturating_sub(span.start_unix_ns));
+    let room = usize::from(style.columns).saturating_sub(CLOCK_COLUMNS + SERVICE_COLUMNS + DURATION_COLUMNS);
     writeln!(
         out,
         "{} {} {} {}",
         style.paint(Ink::Dim, clock(span.start_unix_ns)),
-        style.paint(Ink::Strong, format_args!("{service:<20}")),
-        style.paint(ink, summary(span)),
-        style.paint(Ink::Dim, duration(span.end_unix_ns.saturating_sub(span.start_unix_ns))),
+        style.paint(Ink::Strong, format_args!("{service:<width$}", width = SERVICE_COLUMNS - 1)),
+        style.paint(ink, clip(&summary(span), room)),
+        style.paint(Ink::Dim, took),
     )
     .ok();
 }
@@ -44,7 +49,7 @@ pub(super) fn summary(span: &Span) -> String {
     if let Some(seconds) = number(span, keys::CONNECT_SECONDS) {
         add(format!("connect {}", duration(nanoseconds(seconds))));
     }
-    if let Some(name) = text(span, "server.address").or_else(|| text(span, "tls.client.server_name")) {
+    if let Some(name) = server_name(span) {
         add(word(name));
     }
     if let Some(version) = text(span, "tls.protocol.version") {
@@ -53,7 +58,9 @@ pub(super) fn summary(span: &Span) -> String {
     if let Some(protocol) = text(span, "tls.next_protocol") {
         add(word(protocol));
     }
-    if let (Some(sent), Some(received)) = (integer(span, keys::SENT_BYTES), integer(span, keys::RECEIVED_BYTES)) {
+    if let (Some(sent), Some(received)) = (integer(span, keys::SENT_BYTES), integer(span, keys::RECEIVED_BYTES))
+        && (sent, received) != (0, 0)
+    {
         add(format!("sent {} received {}", size(sent), size(received)));
     }
     if let Some(seconds) = number(span, keys::RTT_SECONDS) {
@@ -62,20 +69,41 @@ pub(super) fn summary(span: &Span) -> String {
     if let Some(segments) = integer(span, keys::RETRANSMITS).filter(|segments| *segments > 0) {
         add(format!("{segments} retransmitted"));
     }
-    if let Some(end) = text(span, keys::END) {
-        add(word(end));
+    if let Some(end) = ending(span) {
+        add(end);
     }
     line
 }
 
+/// The name that was asked for, where it is not one of the addresses.
+fn server_name(span: &Span) -> Option<&str> {
+    let is_address = |name: &&str| {
+        ["network.local.address", "network.peer.address"].iter().any(|key| text(span, key) == Some(*name))
+    };
+    text(span, "server.address").filter(|name| !is_address(name))
+}
+
+/// How it ended, unless the error says so already.
+fn ending(span: &Span) -> Option<String> {
+    let by = text(span, keys::CLOSED_BY).map(|side| format!(" by {}", word(side))).unwrap_or_default();
+    match text(span, keys::END)? {
+        "fin" => Some(format!("closed{by}")),
+        "reset" => Some(format!("reset{by}")),
+        "open" => Some("still open".to_owned()),
+        _ if span.status == Status::Error => None,
+        end => Some(word(end)),
+    }
+}
+
 /// The attributes that the trace stage gives a connection's span.
 mod keys {
-    pub(super) const CONNECT_SECONDS: &str = "wirespan.connection.connect_time";
-    pub(super) const SENT_BYTES: &str = "wirespan.connection.sent_bytes";
-    pub(super) const RECEIVED_BYTES: &str = "wirespan.connection.received_bytes";
-    pub(super) const RTT_SECONDS: &str = "wirespan.connection.rtt";
-    pub(super) const RETRANSMITS: &str = "wirespan.connection.retransmits";
+    pub(super) const CONNECT_SECONDS: &str = "wirespan.tcp.connect_duration";
+    pub(super) const SENT_BYTES: &str = "wirespan.tcp.sent";
+    pub(super) const RECEIVED_BYTES: &str = "wirespan.tcp.received";
+    pub(super) const RTT_SECONDS: &str = "wirespan.tcp.srtt";
+    pub(super) const RETRANSMITS: &str = "wirespan.tcp.retransmits";
     pub(super) const END: &str = "wirespan.connection.end";
+    pub(super) const CLOSED_BY: &str = "wirespan.connection.closed_by";
 }
 
 fn endpoint(span: &Span, address: &str, port: &str) -> String {

@@ -55,7 +55,7 @@ pub(super) struct Trace {
 enum Name {
     /// The connection's span: what the request's span links to.
     Span(SpanId),
-    /// `wirespan.connection.id` and the process: for connections reported in segments.
+    /// `wirespan.connection.id`: for connections reported in segments.
     Id(u64),
 }
 
@@ -153,7 +153,8 @@ impl Gather {
             self.ready.summarised += 1;
             return;
         }
-        let open = self.open.entry(id).or_insert_with(|| Open { spans: Vec::new(), first: now, last: now, rooted: false });
+        let open =
+            self.open.entry(id).or_insert_with(|| Open { spans: Vec::new(), first: now, last: now, rooted: false });
         open.last = now;
         open.rooted |= span.parent.is_none();
         open.spans.push(span);
@@ -188,7 +189,7 @@ impl Gather {
         let Some(held) = self.held.pop_front() else { return };
         let number = self.held_from;
         self.held_from += 1;
-        let mut carried = false;
+        let mut carried = matches!(held.span.get("wirespan.connection.requests"), Some(Value::Int(1..)));
         for name in names_of_itself(&held.span) {
             carried |= self.carriers.contains(&name);
             if self.by_name.get(&name) == Some(&number) {
@@ -263,8 +264,6 @@ fn name_by_id(span: &Span) -> Option<Name> {
         Value::Int(id) => id.hash(&mut hasher),
         _ => return None,
     }
-    // Both ends of a connection may be local and call it the same.
-    Arc::as_ptr(&span.resource).hash(&mut hasher);
     Some(Name::Id(hasher.finish()))
 }
 

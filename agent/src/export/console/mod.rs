@@ -7,6 +7,7 @@ mod gather;
 mod limit;
 mod style;
 mod text;
+mod units;
 mod waterfall;
 
 use std::io::{self, Write};

@@ -55,7 +55,7 @@ impl Text {
     /// What is due.
     pub(super) fn advance(&mut self, now: Instant) -> Page {
         let ready = self.gather.advance(now);
-        let mut page = self.draw(ready);
+        let mut page = self.draw(&ready);
         if self.traces_left_out + self.connections_left_out > 0 {
             let due = *self.summary_due.get_or_insert(now + SUMMARY_EVERY);
             if due <= now {
@@ -68,14 +68,14 @@ impl Text {
     /// Everything that is left.
     pub(super) fn finish(&mut self) -> Page {
         let ready = self.gather.finish();
-        let mut page = self.draw(ready);
+        let mut page = self.draw(&ready);
         if self.traces_left_out + self.connections_left_out > 0 {
             self.summarise(&mut page.text);
         }
         page
     }
 
-    fn draw(&mut self, ready: Ready) -> Page {
+    fn draw(&mut self, ready: &Ready) -> Page {
         let mut page = Page { shown: ready.shown, summarised: ready.summarised, text: String::new() };
         for trace in &ready.traces {
             waterfall::draw(self.style, trace, &mut page.text);
@@ -90,7 +90,7 @@ impl Text {
 
     fn summarise(&mut self, out: &mut String) {
         let text = format!(
-            "… and {} more traces, {} more connections; --format json prints them all",
+            "… and {} more traces, {} more connections in the last second; --format json prints them all",
             self.traces_left_out, self.connections_left_out
         );
         writeln!(out, "{}", self.style.paint(Ink::Dim, text)).ok();

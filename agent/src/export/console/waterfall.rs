@@ -3,20 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use super::clean::{clean, cut};
+use super::clean::{clean, clip, cut};
 use super::connection;
 use super::gather::Trace;
 use super::style::{Ink, Style};
+use super::units::{clock, duration, size};
 use crate::trace::span::{Kind, Span, SpanId, Status};
 
-/// Columns of the bar.
-const BAR: usize = 20;
+/// Columns of the bar, and on a terminal of fewer than 100.
+const BAR: (usize, usize) = (20, 10);
+const NARROW_COLUMNS: u16 = 100;
 /// Columns of a service's name with its indentation, at least and at most.
-const SERVICE: (usize, usize) = (16, 32);
+const SERVICE: (usize, usize) = (16, 26);
 /// Columns of how it went, at least and at most.
 const OUTCOME: (usize, usize) = (6, 24);
 /// Columns of the request itself at least.
-const REQUEST: usize = 16;
+const REQUEST: usize = 12;
 /// Columns of a kind, a size, a duration, each with its gap, and the margin and frame of the bar.
 const FIXED: usize = 2 + 7 + 10 + 10 + 3;
 /// Deeper spans are not indented further.
@@ -40,7 +42,8 @@ pub(super) fn draw(style: Style, trace: &Trace, out: &mut String) {
 
     let service = width(rows.iter().map(|row| 2 * row.depth + row.service.chars().count()), SERVICE);
     let outcome = width(rows.iter().map(|row| row.outcome.chars().count()), OUTCOME);
-    let request = usize::from(style.columns).saturating_sub(FIXED + service + 1 + outcome + 1 + BAR).max(REQUEST);
+    let cells = if style.columns < NARROW_COLUMNS { BAR.1 } else { BAR.0 };
+    let request = usize::from(style.columns).saturating_sub(FIXED + service + 1 + outcome + 1 + cells).max(REQUEST);
 
     let id: String = root.trace_id.to_string().chars().take(8).collect();
     writeln!(
@@ -75,7 +78,7 @@ pub(super) fn draw(style: Style, trace: &Trace, out: &mut String) {
             style.paint(ink_of(row.span), format_args!("{:<outcome$}", cut(&row.outcome, outcome))),
             connection::integer(row.span, "http.response.body.size").map(size).unwrap_or_default(),
             duration(took),
-            style.paint(kind_ink, bar(row.span.start_unix_ns.saturating_sub(start), took, length)),
+            style.paint(kind_ink, bar(row.span.start_unix_ns.saturating_sub(start), took, length, cells)),
         )
         .ok();
         if let Some(connection) = row.connection
@@ -83,7 +86,7 @@ pub(super) fn draw(style: Style, trace: &Trace, out: &mut String) {
         {
             let room = usize::from(style.columns).saturating_sub(indent + 6);
             let line = connection::summary(connection);
-            writeln!(out, "  {:indent$}{}", "", style.paint(Ink::Dim, format_args!("  └ {}", cut(&line, room)))).ok();
+            writeln!(out, "  {:indent$}{}", "", style.paint(Ink::Dim, format_args!("  └ {}", clip(&line, room)))).ok();
         }
     }
 }
@@ -91,7 +94,8 @@ pub(super) fn draw(style: Style, trace: &Trace, out: &mut String) {
 /// Parents before their children, children by time; what has no parent here is a root.
 fn rows(trace: &Trace) -> Vec<Row<'_>> {
     let mut order: Vec<usize> = (0..trace.spans.len()).collect();
-    order.sort_by_key(|&at| (trace.spans[at].0.start_unix_ns, trace.spans[at].0.end_unix_ns, trace.spans[at].0.span_id));
+    order
+        .sort_by_key(|&at| (trace.spans[at].0.start_unix_ns, trace.spans[at].0.end_unix_ns, trace.spans[at].0.span_id));
     let known: HashSet<SpanId> = trace.spans.iter().map(|(span, _)| span.span_id).collect();
     let mut children: HashMap<SpanId, Vec<usize>> = HashMap::new();
     let mut waiting: Vec<(usize, usize)> = Vec::new();
@@ -168,60 +172,14 @@ fn width(lengths: impl Iterator<Item = usize>, (least, most): (usize, usize)) ->
     lengths.max().unwrap_or(0).clamp(least, most)
 }
 
-/// Where a span lies in its trace. Even the shortest is seen.
-fn bar(offset: u64, took: u64, length: u64) -> String {
+/// Where a span lies in its trace, in so many cells. Even the shortest is seen.
+fn bar(offset: u64, took: u64, length: u64, cells: usize) -> String {
     let cell = |time: u64| -> usize {
-        let cells = u128::from(time) * BAR as u128 / u128::from(length.max(1));
-        usize::try_from(cells).unwrap_or(BAR).min(BAR)
+        let at = u128::from(time) * cells as u128 / u128::from(length.max(1));
+        usize::try_from(at).unwrap_or(cells).min(cells)
     };
-    let first = cell(offset).min(BAR - 1);
-    let last = if length == 0 { BAR } else { cell(offset.saturating_add(took)).max(first + 1) };
-    let (filled, after) = (last - first, BAR - last);
+    let first = cell(offset).min(cells - 1);
+    let last = if length == 0 { cells } else { cell(offset.saturating_add(took)).max(first + 1) };
+    let (filled, after) = (last - first, cells - last);
     format!("│{:first$}{}{:after$}│", "", "█".repeat(filled), "")
-}
-
-/// Time of day in UTC.
-pub(super) fn clock(unix_ns: u64) -> String {
-    let ms = unix_ns / 1_000_000;
-    let seconds = ms / 1_000;
-    format!("{:02}:{:02}:{:02}.{:03}", seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60, ms % 1_000)
-}
-
-/// At most nine columns: `850 ns`, `45.0 µs`, `1.32 ms`, `2.50 s`, `3m 20s`.
-pub(super) fn duration(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => scaled(ns, 1_000, "µs"),
-        1_000_000..1_000_000_000 => scaled(ns, 1_000_000, "ms"),
-        1_000_000_000..100_000_000_000 => scaled(ns, 1_000_000_000, "s"),
-        _ => {
-            let seconds = ns / 1_000_000_000;
-            if seconds < 6_000 {
-                format!("{}m {}s", seconds / 60, seconds % 60)
-            } else {
-                format!("{}h {}m", seconds / 3_600, seconds / 60 % 60)
-            }
-        }
-    }
-}
-
-/// At most nine columns, in binary units.
-pub(super) fn size(bytes: i64) -> String {
-    let bytes = u64::try_from(bytes).unwrap_or(0);
-    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => scaled(bytes, *unit, name),
-        None => format!("{bytes} B"),
-    }
-}
-
-/// Three digits that matter, cut rather than rounded, so that 999.9 stays three digits.
-fn scaled(value: u64, unit: u64, name: &str) -> String {
-    let hundredths = u128::from(value) * 100 / u128::from(unit);
-    let whole = hundredths / 100;
-    match whole {
-        0..10 => format!("{whole}.{:02} {name}", hundredths % 100),
-        10..100 => format!("{whole}.{} {name}", hundredths % 100 / 10),
-        _ => format!("{whole} {name}"),
-    }
 }

@@ -1,5 +1,19 @@
 //! What the environment says about the OTLP exporter, by the OpenTelemetry specification ("OTLP Exporter
 //! Configuration", "Batch Span Processor"). Pure: the environment is handed in.
+//!
+//! | variable | default | meaning |
+//! |---|---|---|
+//! | `OTEL_EXPORTER_OTLP_[TRACES_]ENDPOINT` | none: nothing is exported | base, to which `/v1/traces` is added; for traces used as it is |
+//! | `..._PROTOCOL` | `http/protobuf` | or `grpc`, `http/json` |
+//! | `..._HEADERS` | none | `key=value,key2=value2`, values percent-encoded |
+//! | `..._TIMEOUT` | 10 000 ms | for the answer to one request |
+//! | `..._COMPRESSION` | `none` | or `gzip` |
+//! | `..._CERTIFICATE`, `..._CLIENT_KEY`, `..._CLIENT_CERTIFICATE` | the system's, none, none | PEM files |
+//! | `..._INSECURE` | `false` | for gRPC endpoints without a scheme: `true` is http |
+//! | `OTEL_BSP_SCHEDULE_DELAY` | 1 000 ms (specification: 5 000) | a batch is sent when its first span has waited so long |
+//! | `OTEL_BSP_EXPORT_TIMEOUT` | 60 000 ms (specification: 30 000) | a batch is given up after so long |
+//! | `OTEL_BSP_MAX_QUEUE_SIZE` | 32 768 spans (specification: 2 048) | more are dropped and counted |
+//! | `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` | 512 spans | at most 2 048 |
 
 use std::fmt;
 use std::path::PathBuf;
@@ -123,7 +137,10 @@ impl Config {
             Some((_, text)) if text == "gzip" => true,
             Some((_, text)) if text == "none" => false,
             Some((variable, text)) => {
-                return Err(ConfigError { variable, problem: format!("unknown compression `{text}`; use none or gzip") });
+                return Err(ConfigError {
+                    variable,
+                    problem: format!("unknown compression `{text}`; use none or gzip"),
+                });
             }
             None => false,
         };
@@ -139,7 +156,8 @@ impl Config {
         if config.tls.client_key.is_some() != config.tls.client_certificate.is_some() {
             return Err(ConfigError {
                 variable: "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE".to_owned(),
-                problem: "a client certificate and its key (OTEL_EXPORTER_OTLP_CLIENT_KEY) go together; set both".to_owned(),
+                problem: "a client certificate and its key (OTEL_EXPORTER_OTLP_CLIENT_KEY) go together; set both"
+                    .to_owned(),
             });
         }
         config.read_numbers(&environment);
@@ -266,7 +284,8 @@ mod tests {
     use super::*;
 
     fn config(variables: &[(&str, &str)]) -> Result<Option<Config>, ConfigError> {
-        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let find =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         Config::from_env(find)
     }
 

@@ -32,7 +32,9 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// The system trusts nobody.
-    #[error("no trusted certificates found on this system ({0}); install ca-certificates or set OTEL_EXPORTER_OTLP_CERTIFICATE")]
+    #[error(
+        "no trusted certificates found on this system ({0}); install ca-certificates or set OTEL_EXPORTER_OTLP_CERTIFICATE"
+    )]
     NoRoots(io::Error),
     /// The certificates do not fit.
     #[error("the certificates cannot be used: {0}")]
@@ -75,8 +77,8 @@ fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
     };
     match (&tls.client_certificate, &tls.client_key) {
         (Some(certificate), Some(key)) => {
-            let secret = PrivateKeyDer::from_pem_file(key)
-                .map_err(|source| TlsError::File { path: key.clone(), source })?;
+            let secret =
+                PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File { path: key.clone(), source })?;
             Ok(trusting.with_client_auth_cert(certificates(certificate)?, secret)?)
         }
         _ => Ok(trusting.with_no_client_auth()),

@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub(super) fn parse(text: &str) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for member in text.split(',').map(str::trim).filter(|member| !member.is_empty()) {
-        let (key, value) =
-            member.split_once('=').ok_or("an entry has no `=`; write key=value,key2=value2 with values percent-encoded")?;
+        let (key, value) = member
+            .split_once('=')
+            .ok_or("an entry has no `=`; write key=value,key2=value2 with values percent-encoded")?;
         let key = key.trim();
         let name = HeaderName::from_bytes(key.as_bytes()).map_err(|_| format!("`{key}` is not a header name"))?;
         let mut value = percent_decoded(value.trim())

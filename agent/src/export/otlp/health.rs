@@ -96,10 +96,7 @@ mod tests {
         assert!(warning.contains("http://h:4318/v1/traces") && warning.contains("connection refused"), "{warning}");
         assert_eq!(health.away("connection refused", after(59)), None);
         assert!(health.away("connection refused", after(60)).is_some());
-        assert_eq!(
-            health.well(after(61)).unwrap(),
-            "the OTLP receiver at http://h:4318/v1/traces is back after 61 s"
-        );
+        assert_eq!(health.well(after(61)).unwrap(), "the OTLP receiver at http://h:4318/v1/traces is back after 61 s");
         assert_eq!(health.well(after(62)), None);
         assert!(health.away("connection refused", after(63)).is_some());
     }

@@ -192,7 +192,9 @@ impl Delivery {
             });
             let now = Instant::now();
             match outcome {
-                Outcome::Accepted { rejected, message } => return self.accepted(payload.spans, rejected, &message, now),
+                Outcome::Accepted { rejected, message } => {
+                    return self.accepted(payload.spans, rejected, &message, now);
+                }
                 Outcome::Refused { why } => {
                     self.tally.lose(Stage::Export, Reason::Rejected, payload.spans);
                     return warn(self.health.refused(&why, payload.spans, now));

@@ -45,7 +45,7 @@ pub fn tcp_sockets() -> io::Result<Vec<Entry>> {
     list(AF_INET, SocketId::new_v4(), &mut entries)?;
     match list(AF_INET6, SocketId::new_v6(), &mut entries) {
         // A kernel without IPv6.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOENT.raw_os_error()) => {}
         other => other?,
     }
     Ok(entries)

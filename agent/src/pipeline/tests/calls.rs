@@ -218,3 +218,54 @@ fn a_span_belongs_to_its_process() {
     let pid = server.resource.attributes.iter().find(|attribute| attribute.key == "process.pid");
     assert_eq!(pid.map(|pid| pid.value.clone()), Some(i64::from(NGINX).into()));
 }
+
+/// What is said on a connection from its start, one message after the other, and the spans of both ends.
+fn check(name: &str, messages: &[(Side, &str)]) {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world);
+    for (sender, text) in messages {
+        call.send(&mut world, *sender, text);
+    }
+    call.close(&mut world);
+    insta::assert_snapshot!(name, print(&world.out.spans));
+}
+
+#[test]
+fn exchanges_of_all_kinds() {
+    use Side::{Client, Server};
+    check(
+        "not_found",
+        &[
+            (Client, "GET /x HTTP/1.0\r\nUser-Agent: test/1\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"),
+            (Server, "HTTP/1.0 404 Not Found\r\n\r\nno such thing"),
+        ],
+    );
+    check(
+        "odd_method_and_absolute_target",
+        &[
+            (
+                Client,
+                "PROPFIND http://u:p@dav.example:81/d?key=k HTTP/1.1\r\nHost: dav.example:81\r\nX-Request-Id: r1\r\n\r\n",
+            ),
+            (Server, "HTTP/1.1 207 Multi-Status\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+        ],
+    );
+    check(
+        "upgrade",
+        &[
+            (Client, "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
+            (Server, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
+            (Server, "\u{1}frame"),
+        ],
+    );
+    check(
+        "tunnel",
+        &[
+            (Client, "CONNECT db.example:5432 HTTP/1.1\r\nHost: db.example:5432\r\n\r\n"),
+            (Server, "HTTP/1.1 200 OK\r\n\r\n"),
+            (Client, "secret"),
+        ],
+    );
+    check("no_response", &[(Client, "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")]);
+}

@@ -108,6 +108,35 @@ fn the_kernel_is_told_how_much_to_copy() {
     assert_eq!(world.out.steering.len(), told, "once is enough");
 }
 
+/// A TLS record with a handshake message in it. Everything stays below 128, so that it is text too.
+fn handshake(kind: u8, version_to_extensions: &[u8]) -> String {
+    let message_len = u8::try_from(version_to_extensions.len()).expect("a short message");
+    let mut record = vec![0x16, 3, 1, 0, message_len + 4, kind, 0, 0, message_len];
+    record.extend_from_slice(version_to_extensions);
+    String::from_utf8(record).expect("text")
+}
+
+#[test]
+fn a_tls_connection_says_what_its_handshake_showed() {
+    let random = [b'r'; 32];
+    let server_name = [&[0, 0, 0, 9, 0, 7, 0, 0, 4][..], b"shop"].concat();
+    let client =
+        [&[3, 3][..], &random, &[0, 0, 2, 0x13, 1, 1, 0, 0, 20], &server_name, &[0, 0x2b, 0, 3, 2, 3, 4]].concat();
+    let server = [&[3, 3][..], &random, &[0, 0x13, 1, 0, 0, 6, 0, 0x2b, 0, 2, 3, 4]].concat();
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world).request(&mut world, &handshake(1, &client)).response(&mut world, &handshake(2, &server));
+    assert_eq!((mode(&world, call.client), mode(&world, call.server)), (Some(Mode::Opaque), Some(Mode::Opaque)));
+    call.close(&mut world);
+    for role in ["client", "server"] {
+        let span = world.connections(role)[0];
+        assert_eq!(text(span, "server.address").as_deref(), Some("shop"));
+        assert_eq!(text(span, "tls.protocol.version").as_deref(), Some("1.3"));
+        assert_eq!(text(span, "tls.cipher").as_deref(), Some("TLS_AES_128_GCM_SHA256"));
+        assert_eq!(text(span, "network.protocol.name").as_deref(), Some("tls"));
+    }
+}
+
 #[test]
 fn the_agents_own_connections_are_not_traced_at_either_end() {
     let mut world = world();

@@ -22,7 +22,7 @@ pub struct Processes {
     known: HashMap<u32, Entry>,
     /// Dead processes, in the order in which they died: the first to be forgotten.
     dead: VecDeque<(u32, u64)>,
-    /// Live processes nobody asked about yet come before those, in the order of their birth.
+    /// All processes in the order in which they became known: who is forgotten where nobody is dead.
     born: VecDeque<(u32, u64)>,
     nobody: Option<Arc<Resource>>,
     epoch: u64,

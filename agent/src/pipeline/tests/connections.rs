@@ -45,6 +45,24 @@ fn a_connection_that_was_refused_is_a_span() {
 }
 
 #[test]
+fn a_socket_that_tries_again_is_another_connection() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    for _ in 0..2 {
+        let mut record = call.socket(Role::Client, reason::CLOSE);
+        record.flags = socket::ACTIVE;
+        record.error = 111;
+        record.connect_ns = call.time;
+        call.time += 500;
+        call.emit(&mut world, Role::Client, record);
+        call.time += S;
+    }
+    let spans = world.connections("client");
+    assert_eq!(spans.len(), 2);
+    assert_ne!((spans[0].span_id, spans[0].trace_id), (spans[1].span_id, spans[1].trace_id));
+}
+
+#[test]
 fn a_long_connection_is_reported_in_segments() {
     let mut world = world();
     let mut call = Call::new(1);

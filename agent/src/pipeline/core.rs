@@ -79,6 +79,7 @@ impl Core {
 
     /// Whether a connection is traced. Once it is not, it never is.
     fn admits(&mut self, facts: &Facts, state: &mut State, now: Nanos) -> bool {
+        state.met.get_or_insert(facts.first_seen);
         if !matches!(state.watch, Watch::Suppressed(_))
             && let Some(reason) = self.objection(facts, state, now)
         {
@@ -234,7 +235,7 @@ impl Core {
         let Segment { number, before, requests, .. } = state.segment;
         let part = Part {
             number,
-            span_id: self.relations.segment_span(facts, &lineage, role, number),
+            span_id: self.relations.segment_span(facts, state, &lineage),
             start: state.segment_start(facts),
             end,
             ending,

@@ -69,9 +69,12 @@ impl Recognition {
             return Finding::Open;
         }
         if self.way != Some(way) {
-            self.turns += u32::from(self.way.is_some());
+            self.turns = self.turns.saturating_add(u32::from(self.way.is_some()));
             self.way = Some(way);
-            self.forget();
+            // The message before ended while it was not clear what it was.
+            if !self.bytes.is_empty() && matches!(self.fail(from_start, 0), Finding::Unknown) {
+                return Finding::Unknown;
+            }
             self.is_past = false;
         }
         if self.is_past {
@@ -237,6 +240,9 @@ mod tests {
         assert!(matches!(failing(true, MAX_FAILURES), Finding::Unknown));
         assert!(matches!(failing(false, MAX_FAILURES_JOINED - 1), Finding::Open));
         assert!(matches!(failing(false, MAX_FAILURES_JOINED), Finding::Unknown));
+        let unclear: Vec<_> = (0..5).map(|n| (if n % 2 == 0 { OUT } else { IN }, bytes("H"))).collect();
+        assert!(matches!(check(None, true, &unclear[..4]).1, Finding::Open));
+        assert!(matches!(check(None, true, &unclear).1, Finding::Unknown));
     }
 
     #[test]

@@ -66,13 +66,13 @@ impl Relations {
         (number, at): (u64, At),
         is_wanted: bool,
     ) -> Request {
-        let subject = Subject::Exchange(number);
+        let (of, subject) = (state.instance(facts), Subject::Exchange(number));
         let keys = Key::of_request(facts, role, at.pos, state.reached(way_of_server(role)));
         let mut request = Request {
             number,
             began: at.time,
-            span_id: self.ids.span(facts.cookie, Some(role), subject),
-            trace_id: self.ids.trace(facts.cookie, Some(role), subject),
+            span_id: self.ids.span(of, Some(role), subject),
+            trace_id: self.ids.trace(of, Some(role), subject),
             keys,
             client: None,
         };
@@ -170,26 +170,29 @@ impl Relations {
             return lineage;
         }
         let role = state.role(facts);
-        let subject = Subject::Connection(0);
+        let (of, subject) = (state.instance(facts), Subject::Connection(0));
         let parent = state.other_end;
         let lineage = Lineage {
-            trace_id: parent.map_or_else(|| self.ids.trace(facts.cookie, role, subject), |parent| parent.trace_id),
-            first: self.ids.span(facts.cookie, role, subject),
+            trace_id: parent.map_or_else(|| self.ids.trace(of, role, subject), |parent| parent.trace_id),
+            first: self.ids.span(of, role, subject),
             parent,
         };
         state.lineage = Some(lineage);
         lineage
     }
 
-    /// The id of a connection's span for a segment.
-    pub(super) fn segment_span(&self, facts: &Facts, lineage: &Lineage, role: Option<Role>, number: u64) -> SpanId {
-        if number == 0 { lineage.first } else { self.ids.span(facts.cookie, role, Subject::Connection(number)) }
+    /// The id of the span of a connection's current segment.
+    pub(super) fn segment_span(&self, facts: &Facts, state: &State, lineage: &Lineage) -> SpanId {
+        match state.segment.number {
+            0 => lineage.first,
+            number => self.ids.span(state.instance(facts), state.role(facts), Subject::Connection(number)),
+        }
     }
 
     /// The connection that a request is seen on, as a tie.
     pub(super) fn connection_of(&mut self, facts: &Facts, state: &mut State) -> Tie {
         let lineage = self.lineage(facts, state);
-        let span_id = self.segment_span(facts, &lineage, state.role(facts), state.segment.number);
+        let span_id = self.segment_span(facts, state, &lineage);
         Tie { trace_id: lineage.trace_id, span_id, method: Method::Connection, confidence: CERTAIN }
     }
 

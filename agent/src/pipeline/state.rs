@@ -10,6 +10,7 @@ use crate::ledger::Reason;
 use crate::proto::Parser;
 use crate::proto::tls::Handshake;
 use crate::trace::connection::{Lineage, Reported};
+use crate::trace::ids::Instance;
 use crate::trace::join::Key;
 use crate::trace::link::Tie;
 use crate::trace::span::{SpanId, TraceId};
@@ -17,6 +18,8 @@ use crate::trace::span::{SpanId, TraceId};
 /// A connection, as the core sees it.
 #[derive(Default)]
 pub(super) struct State {
+    /// When we met it; the ids depend on that, so it stays.
+    pub(super) met: Option<Nanos>,
     pub(super) watch: Watch,
     /// Which end this is, where the bytes said so.
     pub(super) role: Option<Role>,
@@ -86,6 +89,11 @@ impl State {
     /// Which end of the connection this is. What the bytes said stays: a parser relies on it.
     pub(super) fn role(&self, facts: &Facts) -> Option<Role> {
         self.role.or(facts.role)
+    }
+
+    /// What names the connection in ids.
+    pub(super) fn instance(&self, facts: &Facts) -> Instance {
+        Instance { cookie: facts.cookie, met: self.met.unwrap_or(facts.first_seen) }
     }
 
     /// How far a stream got.

@@ -63,6 +63,8 @@ const SECRET_NAMES: &[&str] = &[
     "pin",
 ];
 
+/// User name and password, when they are taken out.
+const NO_CREDENTIALS: &str = "REDACTED:REDACTED";
 /// Longest name that is looked up; a longer one is none of ours.
 const NAME_BYTES: usize = 64;
 
@@ -72,10 +74,15 @@ pub fn query(text: &str) -> Cow<'_, str> {
     parameters(text, &['&', ';'])
 }
 
-/// A path with the values of secret path parameters (`;jsessionid=...`) replaced.
+/// A path with the values of secret path parameters (`;jsessionid=...`) and the credentials of a URL that it holds (as
+/// gateways take them) replaced.
 #[must_use]
 pub fn path(text: &str) -> Cow<'_, str> {
-    if text.contains(';') { parameters(text, &['/', ';']) } else { Cow::Borrowed(text) }
+    let text = if text.contains(';') { parameters(text, &['/', ';']) } else { Cow::Borrowed(text) };
+    match credentials(&text) {
+        None => text,
+        Some(secret) => Cow::Owned([&text[..secret.start], NO_CREDENTIALS, &text[secret.end..]].concat()),
+    }
 }
 
 /// A text of `name=value` parts between separators, with the values of secret names replaced. Everything else stays as
@@ -86,13 +93,12 @@ pub fn parameters<'a>(text: &'a str, separators: &[char]) -> Cow<'a, str> {
     let mut kept_until = 0;
     let mut start = 0;
     for part in text.split(separators) {
-        if let Some((name, value)) = part.split_once('=')
-            && let Some(secret) = secret_part(name, value)
-        {
-            let value_start = start + name.len() + 1;
+        let (name, value) = part.split_once('=').unwrap_or(("", part));
+        if let Some(secret) = secret_part(name, value) {
+            let value_start = start + part.len() - value.len();
             let out = redacted.get_or_insert_with(|| String::with_capacity(text.len() + REDACTED.len()));
             out.push_str(&text[kept_until..value_start + secret.start]);
-            out.push_str(if secret.start == 0 { REDACTED } else { "REDACTED:REDACTED" });
+            out.push_str(if secret.start == 0 { REDACTED } else { NO_CREDENTIALS });
             kept_until = value_start + secret.end;
         }
         start += part.len() + 1;
@@ -119,6 +125,9 @@ fn secret_part(name: &str, value: &str) -> Option<std::ops::Range<usize>> {
 
 /// Where user name and password stand in a value that is a URL, written plainly or percent-encoded.
 fn credentials(value: &str) -> Option<std::ops::Range<usize>> {
+    if !value.contains(['@', '%']) {
+        return None;
+    }
     let find = |from: usize, plain: &str, encoded: &str| {
         let rest = value.get(from..)?;
         let find_one = |needle: &str| {
@@ -221,6 +230,7 @@ mod tests {
             ("next=http://u:p@h/x", "next=http://REDACTED:REDACTED@h/x"),
             ("next=http%3A%2F%2Fu%3Ap%40h%2Fx", "next=http%3A%2F%2FREDACTED:REDACTED%40h%2Fx"),
             ("next=http://h/a@b", "next=http://h/a@b"),
+            ("http://u:p@h/x", "http://REDACTED:REDACTED@h/x"),
             ("mail=a@b", "mail=a@b"),
         ] {
             assert_eq!(query(given), expected, "{given}");
@@ -230,6 +240,7 @@ mod tests {
     #[test]
     fn secret_path_parameters_are_replaced() {
         assert_eq!(path("/a/b;jsessionid=1F;v=2/c"), "/a/b;jsessionid=REDACTED;v=2/c");
+        assert_eq!(path("/get/http://u:p@h/x"), "/get/http://REDACTED:REDACTED@h/x");
         assert_eq!(path("/token=1/a"), "/token=1/a");
         assert_eq!(path("/a/b"), "/a/b");
     }

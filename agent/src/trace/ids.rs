@@ -1,15 +1,25 @@
 //! Ids of spans and traces: made from what they name, so that a replay makes them again.
 //!
 //! An id is known as soon as the first byte of its exchange has passed, and needs no table and no source of randomness:
-//! it is the seed of the agent's run, the socket and the number of the exchange, mixed.
+//! it is the seed of the agent's run, the connection and the number of the exchange, mixed.
 
 use super::span::{SpanId, TraceId};
-use crate::flow::{Cookie, Role};
+use crate::flow::{Cookie, Nanos, Role};
 
 /// Makes the ids of one run of the agent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ids {
     seed: u64,
+}
+
+/// A connection, as often as it is met: a socket whose `connect` failed may try again, and a connection that had to be
+/// forgotten comes back with its next byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The socket.
+    pub cookie: Cookie,
+    /// When we met it.
+    pub met: Nanos,
 }
 
 /// What an id is for. Two of a different kind never share an id by construction of their input.
@@ -30,22 +40,22 @@ impl Ids {
 
     /// The id of a span.
     #[must_use]
-    pub fn span(self, cookie: Cookie, role: Option<Role>, subject: Subject) -> SpanId {
-        SpanId(never_zero(self.mix(SPAN, cookie, role, subject)).to_be_bytes())
+    pub fn span(self, of: Instance, role: Option<Role>, subject: Subject) -> SpanId {
+        SpanId(never_zero(self.mix(SPAN, of, role, subject)).to_be_bytes())
     }
 
     /// The id of the trace that begins with a span.
     #[must_use]
-    pub fn trace(self, cookie: Cookie, role: Option<Role>, subject: Subject) -> TraceId {
-        let high = self.mix(TRACE_HIGH, cookie, role, subject);
-        let low = never_zero(self.mix(TRACE_LOW, cookie, role, subject));
+    pub fn trace(self, of: Instance, role: Option<Role>, subject: Subject) -> TraceId {
+        let high = self.mix(TRACE_HIGH, of, role, subject);
+        let low = never_zero(self.mix(TRACE_LOW, of, role, subject));
         let mut id = [0; 16];
         id[..8].copy_from_slice(&high.to_be_bytes());
         id[8..].copy_from_slice(&low.to_be_bytes());
         TraceId(id)
     }
 
-    fn mix(self, purpose: u64, cookie: Cookie, role: Option<Role>, subject: Subject) -> u64 {
+    fn mix(self, purpose: u64, of: Instance, role: Option<Role>, subject: Subject) -> u64 {
         let role = match role {
             None => 0,
             Some(Role::Client) => 1,
@@ -55,7 +65,8 @@ impl Ids {
             Subject::Exchange(number) => (0, number),
             Subject::Connection(number) => (1, number),
         };
-        [purpose << 8 | kind << 4 | role, cookie.0, number].into_iter().fold(avalanche(self.seed), absorb)
+        let words = [purpose << 8 | kind << 4 | role, of.cookie.0, of.met.0, number];
+        words.into_iter().fold(avalanche(self.seed), absorb)
     }
 }
 
@@ -90,6 +101,10 @@ mod tests {
 
     use super::*;
 
+    const fn instance(cookie: u64, met: u64) -> Instance {
+        Instance { cookie: Cookie(cookie), met: Nanos(met) }
+    }
+
     #[test]
     fn ids_of_different_things_differ() {
         let mut spans = HashSet::new();
@@ -98,8 +113,9 @@ mod tests {
             for number in 0..20 {
                 for role in [None, Some(Role::Client), Some(Role::Server)] {
                     for subject in [Subject::Exchange(number), Subject::Connection(number)] {
-                        assert!(spans.insert(Ids::new(7).span(Cookie(cookie), role, subject)));
-                        assert!(traces.insert(Ids::new(7).trace(Cookie(cookie), role, subject)));
+                        let of = instance(cookie % 10, cookie / 10);
+                        assert!(spans.insert(Ids::new(7).span(of, role, subject)));
+                        assert!(traces.insert(Ids::new(7).trace(of, role, subject)));
                     }
                 }
             }
@@ -108,16 +124,17 @@ mod tests {
 
     #[test]
     fn the_seed_decides_and_nothing_else() {
-        let id = |seed| Ids::new(seed).span(Cookie(1), Some(Role::Client), Subject::Exchange(0));
+        let id = |seed| Ids::new(seed).span(instance(1, 5), Some(Role::Client), Subject::Exchange(0));
         assert_eq!(id(1), id(1));
         assert_ne!(id(1), id(2));
-        assert_eq!(id(42).to_string(), "fd0353e98fbd670a");
+        assert_eq!(id(42).to_string(), "c6cb88cfd140da58");
     }
 
     #[test]
     fn each_bit_of_the_number_changes_about_half_of_the_id() {
-        let id =
-            |number| u64::from_be_bytes(Ids::new(3).span(Cookie(9), Some(Role::Server), Subject::Exchange(number)).0);
+        let id = |number| {
+            u64::from_be_bytes(Ids::new(3).span(instance(9, 5), Some(Role::Server), Subject::Exchange(number)).0)
+        };
         for bit in 0..64 {
             let changed = (id(0) ^ id(1 << bit)).count_ones();
             assert!((12..=52).contains(&changed), "bit {bit} changes {changed} bits");

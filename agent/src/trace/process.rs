@@ -22,7 +22,7 @@ pub struct Processes {
     known: HashMap<u32, Entry>,
     /// Dead processes, in the order in which they died: the first to be forgotten.
     dead: VecDeque<(u32, u64)>,
-    /// Live processes nobody asked about yet come before those, in the order of their birth.
+    /// All processes in the order in which they became known: who is forgotten where nobody is dead.
     born: VecDeque<(u32, u64)>,
     nobody: Option<Arc<Resource>>,
     epoch: u64,
@@ -40,6 +40,8 @@ struct Entry {
 const MAX_PROCESSES: usize = 16_384;
 /// Dead processes kept, so that what is still told about them finds them.
 const MAX_DEAD: usize = 1024;
+/// `USER_HZ` is 100 on every architecture that we support (proc(5), field `starttime`).
+const CLOCK_TICK_NS: u64 = 10_000_000;
 /// Attributes taken over from `OTEL_RESOURCE_ATTRIBUTES` of a process: the limit that SDKs have for a span.
 const MAX_RESOURCE_ATTRIBUTES: usize = 128;
 /// Longest value of a resource attribute, bytes.
@@ -62,26 +64,36 @@ impl Processes {
     }
 
     /// User space looked at a process.
-    pub fn learn(&mut self, process: Process) {
-        match self.known.get_mut(&process.tgid) {
+    pub fn learn(&mut self, mut process: Process) {
+        if self.is_stale(process.tgid, process.start_ns) {
             // The id has passed on to a younger process while user space looked.
-            Some(entry) if entry.process.start_ns > process.start_ns => return,
-            Some(entry) => {
+            return;
+        }
+        match self.known.get_mut(&process.tgid) {
+            Some(entry) if is_same_birth(entry.process.start_ns, process.start_ns) => {
+                process.start_ns = entry.process.start_ns;
                 if entry.process != process {
                     self.epoch += u64::from(entry.process.deselected != process.deselected);
                     *entry = Entry { process, resource: None };
                 }
-                return;
             }
-            None => {}
+            Some(_) => {
+                self.epoch += 1;
+                self.insert(process);
+            }
+            None => {
+                self.epoch += u64::from(process.deselected);
+                self.insert(process);
+            }
         }
-        self.epoch += u64::from(process.deselected);
-        self.insert(process);
     }
 
     /// A process was born: until it becomes another program it is what its parent is.
     pub fn forked(&mut self, task: &Task) {
-        if self.is_stale(task) {
+        let known = self.known.get(&task.tgid).map(|entry| entry.process.start_ns);
+        // User space may have looked before the record was read: it knows more.
+        let is_known = known.is_some_and(|start_ns| is_same_birth(start_ns, task.start_ns));
+        if is_known || self.is_stale(task.tgid, task.start_ns) {
             return;
         }
         let mut process = self.known.get(&task.parent_tgid).map_or_else(
@@ -100,7 +112,7 @@ impl Processes {
     /// A process became another program. Container and environment stay what they were, as `execve` mostly leaves
     /// them; user space corrects that if it is in time.
     pub fn executed(&mut self, task: &Task) {
-        if self.is_stale(task) {
+        if self.is_stale(task.tgid, task.start_ns) {
             return;
         }
         let path = text_of(&task.filename);
@@ -109,8 +121,9 @@ impl Processes {
         let executable = (!path.is_empty()).then(|| path.into_owned());
         let deselected = !self.selection.takes_process(task.tgid, executable.as_deref());
         self.epoch += 1;
-        let process = match self.known.remove(&task.tgid) {
-            Some(entry) => Process { start_ns: task.start_ns, name, executable, deselected, ..entry.process },
+        let before = self.known.get(&task.tgid).filter(|entry| is_same_birth(entry.process.start_ns, task.start_ns));
+        let process = match before {
+            Some(entry) => Process { name, executable, deselected, ..entry.process.clone() },
             None => {
                 Process { tgid: task.tgid, start_ns: task.start_ns, name, executable, deselected, ..Process::default() }
             }
@@ -120,11 +133,11 @@ impl Processes {
 
     /// A process ended. It is kept for a while: what it did last may still be on its way.
     pub fn exited(&mut self, task: &Task) {
-        if !self.is_stale(task) && self.known.contains_key(&task.tgid) {
-            self.dead.push_back((task.tgid, task.start_ns));
-            while self.dead.len() > MAX_DEAD {
-                self.forget_oldest_dead();
-            }
+        let known = self.known.get(&task.tgid).map(|entry| entry.process.start_ns);
+        let Some(start_ns) = known.filter(|&start_ns| is_same_birth(start_ns, task.start_ns)) else { return };
+        self.dead.push_back((task.tgid, start_ns));
+        while self.dead.len() > MAX_DEAD {
+            self.forget_oldest_dead();
         }
     }
 
@@ -166,8 +179,10 @@ impl Processes {
         std::mem::take(&mut self.forgotten)
     }
 
-    fn is_stale(&self, task: &Task) -> bool {
-        self.known.get(&task.tgid).is_some_and(|entry| entry.process.start_ns > task.start_ns)
+    /// Whether what is told is about a process that had this id before the one that we know.
+    fn is_stale(&self, tgid: u32, start_ns: u64) -> bool {
+        let known = self.known.get(&tgid).map(|entry| entry.process.start_ns);
+        known.is_some_and(|known| known > start_ns && !is_same_birth(known, start_ns))
     }
 
     fn insert(&mut self, process: Process) {
@@ -201,6 +216,12 @@ impl Processes {
         let is_it = self.known.get(&tgid).is_some_and(|entry| entry.process.start_ns == start_ns);
         is_it && self.known.remove(&tgid).is_some()
     }
+}
+
+/// Whether two times are the birth of one process: `/proc` rounds it down to a clock tick, the kernel programs do not.
+/// No id is used again that soon.
+fn is_same_birth(one_ns: u64, other_ns: u64) -> bool {
+    one_ns.abs_diff(other_ns) < CLOCK_TICK_NS
 }
 
 /// The OTLP resource of a process. What the process itself declares comes before what we found out.

@@ -72,13 +72,35 @@ fn a_child_is_what_its_parent_is_until_it_becomes_another_program() {
 #[test]
 fn an_id_that_is_used_again_is_another_process() {
     let mut processes = table();
-    processes.learn(process(7, 100, "old"));
-    processes.forked(&task(7, 200, 1, "new", ""));
+    let (old, new) = (CLOCK_TICK_NS, 3 * CLOCK_TICK_NS);
+    processes.learn(process(7, old, "old"));
+    processes.forked(&task(7, new, 1, "new", ""));
     assert_eq!(processes.resource(7).service, "new");
-    processes.learn(process(7, 100, "old"));
-    processes.executed(&task(7, 100, 0, "old", "/old"));
-    processes.exited(&task(7, 100, 0, "old", ""));
+    processes.learn(process(7, old, "old"));
+    processes.executed(&task(7, old, 0, "old", "/old"));
+    processes.exited(&task(7, old, 0, "old", ""));
     assert_eq!(processes.resource(7).service, "new", "what is told late about the old one is ignored");
+    assert!(processes.dead.is_empty());
+    processes.learn(process(7, 5 * CLOCK_TICK_NS, "newest"));
+    assert_eq!(processes.resource(7).service, "newest");
+}
+
+#[test]
+fn user_space_knows_a_birth_less_exactly_than_the_kernel() {
+    let mut processes = table();
+    let birth = 7 * CLOCK_TICK_NS + 1234;
+    processes.executed(&task(7, birth, 0, "node", "/usr/bin/node"));
+    processes.learn(Process { service_name: Some("shop".to_owned()), ..process(7, 7 * CLOCK_TICK_NS, "node") });
+    assert_eq!(processes.resource(7).service, "shop");
+    processes.exited(&task(7, birth, 0, "node", ""));
+    assert_eq!(processes.dead.len(), 1);
+
+    processes.learn(process(8, 7 * CLOCK_TICK_NS, "sh"));
+    processes.forked(&task(8, birth, 7, "node", ""));
+    assert_eq!(processes.resource(8).service, "sh");
+    processes.executed(&task(8, birth, 0, "curl", "/usr/bin/curl"));
+    assert_eq!(processes.resource(8).service, "curl");
+    assert_eq!(processes.born.len(), 2, "still the same two processes");
 }
 
 #[test]

@@ -45,6 +45,24 @@ fn a_connection_that_was_refused_is_a_span() {
 }
 
 #[test]
+fn a_socket_that_tries_again_is_another_connection() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    for _ in 0..2 {
+        let mut record = call.socket(Role::Client, reason::CLOSE);
+        record.flags = socket::ACTIVE;
+        record.error = 111;
+        record.connect_ns = call.time;
+        call.time += 500;
+        call.emit(&mut world, Role::Client, record);
+        call.time += S;
+    }
+    let spans = world.connections("client");
+    assert_eq!(spans.len(), 2);
+    assert_ne!((spans[0].span_id, spans[0].trace_id), (spans[1].span_id, spans[1].trace_id));
+}
+
+#[test]
 fn a_long_connection_is_reported_in_segments() {
     let mut world = world();
     let mut call = Call::new(1);
@@ -106,6 +124,35 @@ fn the_kernel_is_told_how_much_to_copy() {
     let told = world.out.steering.len();
     call.get(&mut world, "/");
     assert_eq!(world.out.steering.len(), told, "once is enough");
+}
+
+/// A TLS record with a handshake message in it. Everything stays below 128, so that it is text too.
+fn handshake(kind: u8, version_to_extensions: &[u8]) -> String {
+    let message_len = u8::try_from(version_to_extensions.len()).expect("a short message");
+    let mut record = vec![0x16, 3, 1, 0, message_len + 4, kind, 0, 0, message_len];
+    record.extend_from_slice(version_to_extensions);
+    String::from_utf8(record).expect("text")
+}
+
+#[test]
+fn a_tls_connection_says_what_its_handshake_showed() {
+    let random = [b'r'; 32];
+    let server_name = [&[0, 0, 0, 9, 0, 7, 0, 0, 4][..], b"shop"].concat();
+    let client =
+        [&[3, 3][..], &random, &[0, 0, 2, 0x13, 1, 1, 0, 0, 20], &server_name, &[0, 0x2b, 0, 3, 2, 3, 4]].concat();
+    let server = [&[3, 3][..], &random, &[0, 0x13, 1, 0, 0, 6, 0, 0x2b, 0, 2, 3, 4]].concat();
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world).request(&mut world, &handshake(1, &client)).response(&mut world, &handshake(2, &server));
+    assert_eq!((mode(&world, call.client), mode(&world, call.server)), (Some(Mode::Opaque), Some(Mode::Opaque)));
+    call.close(&mut world);
+    for role in ["client", "server"] {
+        let span = world.connections(role)[0];
+        assert_eq!(text(span, "server.address").as_deref(), Some("shop"));
+        assert_eq!(text(span, "tls.protocol.version").as_deref(), Some("1.3"));
+        assert_eq!(text(span, "tls.cipher").as_deref(), Some("TLS_AES_128_GCM_SHA256"));
+        assert_eq!(text(span, "network.protocol.name").as_deref(), Some("tls"));
+    }
 }
 
 #[test]

@@ -164,6 +164,13 @@ impl Config {
         Ok(Some(config))
     }
 
+    /// The endpoint as it may be shown: without a query, which may hold a key.
+    #[must_use]
+    pub fn shown_endpoint(&self) -> String {
+        let text = self.endpoint.to_string();
+        text.split_once('?').map_or(text.clone(), |(shown, _)| shown.to_owned())
+    }
+
     fn read_numbers(&mut self, environment: &Environment<'_>) {
         let warnings = &mut self.warnings;
         let mut number = |found: Option<(String, String)>, least: u64| {
@@ -384,5 +391,11 @@ mod tests {
         assert!(config.gzip);
         assert_eq!(config.tls.certificate, Some(PathBuf::from("/ca.pem")));
         assert_eq!(config.protocol, Protocol::HttpProtobuf);
+    }
+
+    #[test]
+    fn a_key_in_the_endpoint_is_not_shown() {
+        let config = config(&[(OWN, "https://h/in?key=secret")]).unwrap().unwrap();
+        assert_eq!(config.shown_endpoint(), "https://h/in");
     }
 }

@@ -2,15 +2,16 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Parses a list. The problem never holds a value, which may be secret.
+/// Parses a list. The problem never holds a value, which may be secret, nor a name that is none: it may be part of one.
 pub(super) fn parse(text: &str) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for member in text.split(',').map(str::trim).filter(|member| !member.is_empty()) {
+    for (place, member) in text.split(',').map(str::trim).enumerate().filter(|(_, member)| !member.is_empty()) {
         let (key, value) = member
             .split_once('=')
             .ok_or("an entry has no `=`; write key=value,key2=value2 with values percent-encoded")?;
         let key = key.trim();
-        let name = HeaderName::from_bytes(key.as_bytes()).map_err(|_| format!("`{key}` is not a header name"))?;
+        let name = HeaderName::from_bytes(key.as_bytes())
+            .map_err(|_| format!("the name in entry {} cannot be a header's name", place + 1))?;
         let mut value = percent_decoded(value.trim())
             .and_then(|bytes| HeaderValue::from_bytes(&bytes).ok())
             .ok_or_else(|| format!("the value of `{key}` cannot be a header's value"))?;
@@ -49,7 +50,7 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_refused_without_showing_its_value() {
-        for text in ["secret", "k=secret%0a", "k=secret%4", "k=secret%zz", "k\u{e9}=secret"] {
+        for text in ["secret", "k=secret%0a", "k=secret%4", "k=secret%zz", "k\u{e9}=secret", "se secret=1"] {
             let problem = parse(text).unwrap_err();
             assert!(!problem.contains("secret"), "{problem}");
         }

@@ -75,7 +75,7 @@ impl Worker {
             sender,
             timeout: config.timeout,
             give_up: config.give_up,
-            health: Health::new(config.endpoint.to_string(), config.queue_spans),
+            health: Health::new(config.shown_endpoint(), config.queue_spans),
             tally,
             stop: stop.clone(),
         };
@@ -154,12 +154,7 @@ fn encode(spans: Vec<Span>, protocol: Protocol, gzip: bool, max_bytes: usize) ->
     let request = ExportTraceServiceRequest { resource_spans: convert::resource_spans(spans) };
     let body = match protocol {
         Protocol::HttpJson => serde_json::to_vec(&request).ok()?,
-        Protocol::Grpc | Protocol::HttpProtobuf => {
-            if request.encoded_len() > max_bytes {
-                return None;
-            }
-            request.encode_to_vec()
-        }
+        Protocol::Grpc | Protocol::HttpProtobuf => request.encode_to_vec(),
     };
     if body.len() > max_bytes {
         return None;

@@ -1,6 +1,7 @@
 //! Packages of the distribution: which are missing, and how they are installed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
@@ -61,7 +62,10 @@ pub(crate) fn install(packages: &[&str], why: &str, steps: &mut Steps) -> Result
     }
     steps.step(&format!("apt-get install {}, because {why}", packages.join(" ")), || {
         let _masks = Masks::new();
-        run(apt_get().args(["install", "--yes", "--no-install-recommends", "--quiet"]).args(packages))
+        let mut apt_get = apt_get();
+        apt_get.args(["install", "--yes", "--no-install-recommends", "--quiet=2"]).args(packages);
+        // Hundreds of lines of unpacking and setting up; what goes wrong is on standard error.
+        run(apt_get.stdout(Stdio::null()))
     })
 }
 
@@ -92,7 +96,7 @@ pub(crate) fn all_known(packages: &[&str]) -> bool {
 
 /// Fetches apt's lists anew.
 pub(crate) fn update() -> Result<()> {
-    run(apt_get().args(["update", "--quiet"]))
+    run(apt_get().args(["update", "--quiet=2"]))
 }
 
 /// Whether we are root.
@@ -107,9 +111,9 @@ pub(crate) fn is_root() -> bool {
 ///
 /// systemd refuses to start a unit that is masked, and the scripts of Debian's packages take that for an answer. A runtime
 /// mask is a link to `/dev/null` in a folder that is gone at the next boot, so that even a killed `xtask` leaves
-/// nothing for good. Machines without systemd (containers) start no services from packages: their `policy-rc.d` says so.
+/// nothing for good. Where no init system runs (containers), Debian's scripts start nothing anyway.
 struct Masks {
-    links: Vec<std::path::PathBuf>,
+    links: Vec<PathBuf>,
 }
 
 impl Masks {
@@ -140,10 +144,14 @@ impl Drop for Masks {
             }
         }
         self.reload();
+        // Its package enabled it; it shall not come up at the next boot either.
+        for unit in self.links.iter().filter_map(|link| link.file_name()) {
+            succeeds(command("systemctl").arg("disable").arg(unit));
+        }
     }
 }
 
-fn apt_get() -> std::process::Command {
+fn apt_get() -> Command {
     let mut command = command("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command

@@ -215,11 +215,11 @@ impl Agent {
         Pair { client: self.request(Kind::Client, port, path), server: self.request(Kind::Server, port, path) }
     }
 
-    /// Waits for the span of the (only) connection of this kind on a server port.
+    /// Waits for the span of the (only) connection on a server port, at the end that asks (`Client`) or answers.
     #[track_caller]
-    pub fn connection(&self, kind: Kind, port: u16) -> Arc<Span> {
-        self.span(&format!("{kind:?} connection span on port {port}"), |span| {
-            span.layer == Layer::L4 && span.kind == kind && span.is_on(port)
+    pub fn connection(&self, end: Kind, port: u16) -> Arc<Span> {
+        self.span(&format!("{end:?} connection span on port {port}"), |span| {
+            span.is_connection(end) && span.is_on(port)
         })
     }
 

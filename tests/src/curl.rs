@@ -40,6 +40,13 @@ impl Transfer {
         self.told[name].as_i64().unwrap_or_else(|| panic!("curl tells no {name}: {}", self.told))
     }
 
+    /// A text it tells, by curl's name.
+    #[must_use]
+    #[track_caller]
+    pub fn told(&self, name: &str) -> &str {
+        self.told[name].as_str().unwrap_or_else(|| panic!("curl tells no {name}: {}", self.told))
+    }
+
     /// Seconds that it tells, as nanoseconds.
     #[must_use]
     #[track_caller]

@@ -1,6 +1,7 @@
 //! What is loaded in the kernel, as `bpftool` tells: an opinion that is not the agent's own.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use serde_json::Value;
 
@@ -32,31 +33,34 @@ pub fn links() -> BTreeSet<u64> {
 #[track_caller]
 pub fn held_by(pid: u32) -> usize {
     let directory = format!("/proc/{pid}/fd");
-    let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
-    let is_bpf = |entry: &std::fs::DirEntry| {
-        std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("bpf"))
-    };
+    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let is_bpf =
+        |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("bpf"));
     entries.filter_map(Result::ok).filter(is_bpf).count()
 }
 
-/// Sum over the CPUs of one slot of a per-CPU array of 64-bit counters. The map is found by the start of its name
-/// among those that the process holds.
+/// Sum over the CPUs of one slot of a per-CPU array of 64-bit counters, found by its name among the maps that the
+/// process holds.
 #[must_use]
 #[track_caller]
 pub fn per_cpu_sum(pid: u32, map: &str, slot: u32) -> u64 {
-    let maps = bpftool(&["map", "show"]);
-    let held = |entry: &&Value| {
-        let holders = entry["pids"].as_array().map_or(&[][..], Vec::as_slice);
-        holders.iter().any(|holder| holder["pid"].as_u64() == Some(pid.into()))
-            && entry["name"].as_str().is_some_and(|name| name == map)
-    };
-    let all = maps.as_array().map_or(&[][..], Vec::as_slice);
-    let entry = all.iter().find(held).unwrap_or_else(|| panic!("process {pid} holds no map {map}:\n{maps:#}"));
-    let id = entry["id"].to_string();
+    let id = held_maps(pid).into_iter().find(|id| bpftool(&["map", "show", "id", id])["name"].as_str() == Some(map));
+    let id = id.unwrap_or_else(|| panic!("process {pid} holds no map {map}"));
     let dump = bpftool(&["map", "dump", "id", &id]);
     let row = &dump[slot as usize];
     let values = row["values"].as_array().unwrap_or_else(|| panic!("map {map} is not per CPU: {row}"));
     values.iter().map(|value| little_endian(&value["value"])).sum()
+}
+
+/// Ids of the maps that a process has open.
+fn held_maps(pid: u32) -> BTreeSet<String> {
+    let directory = format!("/proc/{pid}/fdinfo");
+    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let map_id = |entry: fs::DirEntry| {
+        let text = fs::read_to_string(entry.path()).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("map_id:")).map(|id| id.trim().to_owned())
+    };
+    entries.filter_map(Result::ok).filter_map(map_id).collect()
 }
 
 #[track_caller]

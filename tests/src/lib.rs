@@ -8,6 +8,7 @@ pub mod agent;
 pub mod apps;
 pub mod child;
 pub mod curl;
+pub mod expect;
 pub mod kernel;
 pub mod ledger;
 pub mod names;

@@ -6,6 +6,8 @@ use std::fmt;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 
+use crate::names;
+
 /// A span as its receiver sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
@@ -195,6 +197,17 @@ impl Span {
         }
     }
 
+    /// The process it belongs to, which must be known.
+    #[must_use]
+    #[track_caller]
+    pub fn process(&self) -> u32 {
+        let pid = match self.resource.0.get("process.pid") {
+            Some(&Value::Int(pid)) => u32::try_from(pid).ok(),
+            _ => None,
+        };
+        pid.unwrap_or_else(|| panic!("no process.pid on the resource of\n{self}"))
+    }
+
     /// Duration, nanoseconds.
     #[must_use]
     pub fn duration_ns(&self) -> u64 {
@@ -219,6 +232,13 @@ impl Span {
         ["network.peer.port", "network.local.port", "server.port"]
             .iter()
             .any(|key| self.get(key) == Some(&Value::Int(port.into())))
+    }
+
+    /// Whether it is a connection's span, at the end that asks (`Client`) or answers (`Server`).
+    #[must_use]
+    pub fn is_connection(&self, end: Kind) -> bool {
+        let role = if end == Kind::Client { "client" } else { "server" };
+        self.layer == Layer::L4 && self.get(names::ROLE) == Some(&role.into())
     }
 
     /// Compares attributes; says all that differ at once.

@@ -34,7 +34,7 @@ fn start(workers: usize, address: Ipv4Addr, port: u16, program: Program) -> Serv
         format!(
             "daemon off;\nuser root;\nworker_processes {workers};\npid {root}/pid;\nerror_log stderr notice;\n\
              events {{ worker_connections 2048; }}\n\
-             http {{\n  access_log off;\n  sendfile on;\n  keepalive_requests 100000;\n\
+             http {{\n  access_log off;\n  sendfile on;\n  keepalive_requests 100000;\n  client_max_body_size 16m;\n\
              \x20 client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
              \x20 uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
              \x20 server {{\n    listen {address}:{port} backlog=1024;\n    root {root};\n\

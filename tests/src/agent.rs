@@ -87,9 +87,20 @@ impl Launch {
     #[must_use]
     #[track_caller]
     pub fn new() -> Self {
+        Self::of(Program::new(binary()))
+    }
+
+    /// The same, started through other programs that execute what follows them.
+    #[must_use]
+    #[track_caller]
+    pub fn under(wrappers: &[&str]) -> Self {
+        Self::of(Program::under(wrappers, binary()))
+    }
+
+    #[track_caller]
+    fn of(program: Program) -> Self {
         need_root();
-        let program = Program::new(binary()).args(["run", "--format", "json"]).stopped_by(Signal::INT);
-        Self { program }
+        Self { program: program.args(["run", "--format", "json"]).stopped_by(Signal::INT) }
     }
 
     /// Adds arguments.
@@ -257,7 +268,16 @@ impl Agent {
     #[must_use]
     #[track_caller]
     pub fn stop(self) -> Stopped {
-        let ended = self.child.stop().well();
+        let stopped = self.stop_whatever_it_says();
+        let _ = stopped.ended.clone().well();
+        stopped
+    }
+
+    /// Ends it in order.
+    #[must_use]
+    #[track_caller]
+    pub fn stop_whatever_it_says(self) -> Stopped {
+        let ended = self.child.stop();
         let (spans, bad) = self.seen.read(|seen| (seen.spans.clone(), seen.bad.clone()));
         assert!(bad.is_empty(), "standard output is for spans alone: {bad:?}");
         let ledger =

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::agent::{Agent, Pair};
 use crate::names;
-use crate::span::{Kind, Span, Value, Want, is};
+use crate::span::{Kind, Link, Span, Value, Want, is};
 
 /// What was asked and answered, by an opinion that is not the agent's.
 #[derive(Clone, Debug)]
@@ -66,6 +66,16 @@ pub fn lies_on_its_connection(agent: &Agent, span: &Span) {
         assert_eq!(span.get(key), connection.get(key), "{key} of\n{span}\nand\n{connection}");
     }
     assert!(connection.start_ns <= span.start_ns && span.end_ns <= connection.end_ns, "outside its connection: {span}");
+}
+
+/// The request's span names its connection, which may live on: its span is not shown yet, but its id is linked to.
+#[track_caller]
+pub fn lies_on_its_connection_so_far(span: &Span) {
+    let id = span.str(names::CONNECTION_ID);
+    let is_it = |link: &&Link| {
+        link.span_id == id && link.attributes.0.get(names::LINK_METHOD) == Some(&Value::from("connection"))
+    };
+    assert!(span.links.iter().any(|link| is_it(&link)), "no link to its connection {id}: {span}");
 }
 
 /// The resource is that process: pid, executable, name, host.

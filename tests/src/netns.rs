@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +16,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::agent::need_root;
 use crate::child::{Ended, Program};
+use crate::raw;
 use crate::temp::TempDir;
 
 /// A network namespace of its own, loopback up.
@@ -60,12 +62,32 @@ impl Namespace {
         thread::scope(|scope| scope.spawn(entered).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// A listener in it.
+    #[must_use]
+    #[track_caller]
+    pub fn listen(&self, address: SocketAddr) -> TcpListener {
+        self.run(|| raw::bind(address)).unwrap_or_else(|error| panic!("listening on {address}: {error}"))
+    }
+
     /// Runs `ip` in it.
     #[track_caller]
     pub fn ip(&self, args: &[&str]) {
         let mut all = vec!["-n", &self.name];
         all.extend(args);
         ip(&all);
+    }
+
+    /// Sets something on its veth devices.
+    #[track_caller]
+    pub fn ip_all_devices(&self, setting: &[&str]) {
+        let devices =
+            self.run(|| fs::read_to_string("/proc/thread-self/net/dev")).expect("the devices of the namespace");
+        let names = devices.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim());
+        for name in names.filter(|name| name.starts_with('v')) {
+            let mut args = vec!["link", "set", "dev", name];
+            args.extend(setting);
+            self.ip(&args);
+        }
     }
 
     /// Gives it nftables rules.

@@ -197,6 +197,16 @@ impl Span {
         }
     }
 
+    /// A floating-point attribute that must be there.
+    #[must_use]
+    #[track_caller]
+    pub fn double(&self, key: &str) -> f64 {
+        match self.get(key) {
+            Some(&Value::Double(number)) => number,
+            other => panic!("{key} should be a floating-point number, it is {other:?} on\n{self}"),
+        }
+    }
+
     /// The process it belongs to, which must be known.
     #[must_use]
     #[track_caller]

@@ -5,7 +5,7 @@
 
 mod peer;
 
-pub use peer::{LISTEN_BACKLOG, bind, connect_late_ack, fast_open, reset};
+pub use peer::{LISTEN_BACKLOG, bind, connect_late_ack, connect_later, fast_open, reset};
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

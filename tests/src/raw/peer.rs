@@ -42,6 +42,16 @@ pub fn connect_late_ack(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket))
 }
 
+/// Begins to connect and does not wait for the end of it.
+pub fn connect_later(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = tcp(address)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    match connect(&socket, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Connects with payload in the SYN; the network namespace must allow it (`net.ipv4.tcp_fastopen`).
 pub fn fast_open(address: SocketAddr, first: &[u8]) -> io::Result<TcpStream> {
     let socket = tcp(address)?;

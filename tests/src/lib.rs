@@ -35,6 +35,7 @@ pub const PACKAGES: &[&str] = &[
     "openssl",
     "python3",
     "util-linux",
+    "wrk",
 ];
 
 /// How long something may take that should be there at once. It bounds a failure; nothing waits for it to pass.

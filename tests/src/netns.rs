@@ -77,30 +77,15 @@ impl Namespace {
         ip(&all);
     }
 
-    /// Sets something on its veth devices.
+    /// Gives it an nftables chain: its hook (`type filter hook input priority 0`) and its rules.
     #[track_caller]
-    pub fn ip_all_devices(&self, setting: &[&str]) {
-        let devices =
-            self.run(|| fs::read_to_string("/proc/thread-self/net/dev")).expect("the devices of the namespace");
-        let names = devices.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim());
-        for name in names.filter(|name| name.starts_with('v')) {
-            let mut args = vec!["link", "set", "dev", name];
-            args.extend(setting);
-            self.ip(&args);
-        }
-    }
-
-    /// Gives it nftables rules.
-    #[track_caller]
-    pub fn nft(&self, rules: &str) {
+    pub fn nft(&self, hook: &str, rules: &[&str]) {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let table = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let rules: String = rules.iter().map(|rule| format!("    {rule}\n")).collect();
         let temp = TempDir::new("nft");
-        let _ = self.program("nft").arg("-f").arg(temp.file("rules", rules)).run().well();
-    }
-
-    /// Drops its nftables rules.
-    #[track_caller]
-    pub fn nft_clear(&self) {
-        self.nft("flush ruleset\n");
+        let file = temp.file("rules", format!("table ip {table} {{\n  chain c {{\n    {hook};\n{rules}  }}\n}}\n"));
+        let _ = self.program("nft").arg("-f").arg(file).run().well();
     }
 
     /// Sets a value below `/proc/sys/net`.
@@ -131,9 +116,9 @@ impl Drop for Namespace {
     }
 }
 
-/// Joins two namespaces by a veth pair; addresses with their prefix length (`10.9.0.1/24`).
+/// Joins two namespaces by a veth pair; addresses with their prefix length (`10.9.0.1/24`). Gives the devices' names.
 #[track_caller]
-pub fn join(left: &Namespace, left_address: &str, right: &Namespace, right_address: &str) {
+pub fn join(left: &Namespace, left_address: &str, right: &Namespace, right_address: &str) -> [String; 2] {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let (a, b) = (format!("v{number}a"), format!("v{number}b"));
@@ -146,6 +131,7 @@ pub fn join(left: &Namespace, left_address: &str, right: &Namespace, right_addre
         namespace.ip(&args);
         namespace.ip(&["link", "set", device, "up"]);
     }
+    [a, b]
 }
 
 #[track_caller]

@@ -105,12 +105,10 @@ fn a_refused_connection_is_a_span() {
 #[test]
 fn an_unreachable_peer_is_a_span_also_when_nothing_was_ever_sent() {
     agent();
-    let (here, there) = pair("10.91.0.1/24", "10.91.0.2/24");
+    let (here, there) = (Namespace::new("here"), Namespace::new("there"));
+    let [device, _] = netns::join(&here, "10.91.0.1/24", &there, "10.91.0.2/24");
     // Nobody answers for this address, and the kernel soon gives up asking.
-    here.sysctl("ipv4/neigh/default/retrans_time_ms", "100");
-    for entry in ["default", "all"] {
-        here.sysctl(&format!("ipv4/conf/{entry}/log_martians"), "0");
-    }
+    here.sysctl(&format!("ipv4/neigh/{device}/retrans_time_ms"), "100");
     let nobody = SocketAddr::from(([10, 91, 0, 77], 4077));
     let error = here.run(|| TcpStream::connect(nobody)).expect_err("nobody is there");
     assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{error}");
@@ -119,7 +117,7 @@ fn an_unreachable_peer_is_a_span_also_when_nothing_was_ever_sent() {
     span.expect([("network.peer.address", is("10.91.0.77"))]);
 
     // And a router that says so.
-    there.nft("table ip t { chain in { type filter hook input priority 0; tcp dport 4078 reject with icmp type host-unreachable; } }\n");
+    there.nft("type filter hook input priority 0", &["tcp dport 4078 reject with icmp type host-unreachable"]);
     let refused = SocketAddr::from(([10, 91, 0, 2], 4078));
     let error = here.run(|| TcpStream::connect(refused)).expect_err("it is rejected");
     assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{error}");
@@ -131,7 +129,7 @@ fn a_peer_that_never_answers_is_a_timeout() {
     agent();
     let (here, there) = pair("10.92.0.1/24", "10.92.0.2/24");
     here.sysctl("ipv4/tcp_syn_retries", "1");
-    there.nft("table ip t { chain in { type filter hook input priority 0; tcp dport 4079 drop; } }\n");
+    there.nft("type filter hook input priority 0", &["tcp dport 4079 drop"]);
     let silent = SocketAddr::from(([10, 92, 0, 2], 4079));
     let error = here.run(|| TcpStream::connect(silent)).expect_err("nobody answers");
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
@@ -145,7 +143,7 @@ fn a_peer_that_never_answers_is_a_timeout() {
 fn a_connection_given_up_while_connecting_is_a_span() {
     agent();
     let (here, there) = pair("10.93.0.1/24", "10.93.0.2/24");
-    there.nft("table ip t { chain in { type filter hook input priority 0; tcp dport 4080 drop; } }\n");
+    there.nft("type filter hook input priority 0", &["tcp dport 4080 drop"]);
     let silent = SocketAddr::from(([10, 93, 0, 2], 4080));
     here.run(|| drop(raw::connect_later(silent).expect("a socket that connects")));
     never_was(&agent().connection(Kind::Client, 4080), "aborted", "connection_aborted");

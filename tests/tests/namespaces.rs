@@ -79,10 +79,8 @@ fn address_translation_on_the_way_changes_nothing_about_the_trace() {
     inside.ip(&["route", "add", "default", "via", "10.98.1.1"]);
     router.sysctl("ipv4/ip_forward", "1");
     // Source and destination are both rewritten: the server sees the router, the client dials an address of a service.
-    router.nft(
-        "table ip nat {\n  chain pre { type nat hook prerouting priority -100; ip daddr 10.98.9.9 tcp dport 80 dnat to 10.98.2.2:8099; }\n\
-         \x20 chain post { type nat hook postrouting priority 100; ip daddr 10.98.2.2 snat to 10.98.2.1; }\n}\n",
-    );
+    router.nft("type nat hook prerouting priority -100", &["ip daddr 10.98.9.9 tcp dport 80 dnat to 10.98.2.2:8099"]);
+    router.nft("type nat hook postrouting priority 100", &["ip daddr 10.98.2.2 snat to 10.98.2.1"]);
     let _nginx = servers::nginx_in(&outside, 8099);
     let transfer = curl::run(inside.program("curl"), &["http://10.98.9.9/nat", "--header", "Host: service.test"]);
     assert_eq!((transfer.code, transfer.number("response_code")), (0, 200));
@@ -113,7 +111,8 @@ fn translation_on_the_clients_own_host_keeps_what_was_dialled() {
     agent();
     let namespace = Namespace::new("dnat");
     namespace.ip(&["addr", "add", "10.99.9.1/32", "dev", "lo"]);
-    namespace.nft("table ip nat { chain out { type nat hook output priority -100; ip daddr 10.99.9.9 tcp dport 80 dnat to 10.99.9.1:8100; } }\n");
+    let translate = "ip daddr 10.99.9.9 tcp dport 80 dnat to 10.99.9.1:8100";
+    namespace.nft("type nat hook output priority -100", &[translate]);
     namespace.ip(&["route", "add", "10.99.9.9/32", "dev", "lo"]);
     let listener = namespace.listen(SocketAddr::from(([10, 99, 9, 1], 8100)));
     let mut wire = Wire::through(&listener, || namespace.run(|| TcpStream::connect(("10.99.9.9", 80))));

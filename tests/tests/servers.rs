@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use wirespan_tests::agent::{Agent, Pair};
+use wirespan_tests::child::Program;
 use wirespan_tests::servers::{self, Server};
-use wirespan_tests::span::{Value, is};
+use wirespan_tests::span::{Kind, Layer, Span, Value, is};
 use wirespan_tests::temp::TempDir;
 use wirespan_tests::{curl, expect};
 
@@ -42,6 +43,31 @@ fn node_is_seen() {
 #[test]
 fn go_is_seen() {
     every_request_is_seen_as_curl_saw_it(&servers::go(), &["/hello", "/bytes/300000", "/status/404", "/status/503"]);
+}
+
+#[test]
+fn every_request_of_wrk_is_a_span() {
+    agent();
+    // A server that is slow enough for each request to be printed and read here.
+    let server = servers::python();
+    let wrk =
+        Program::new("wrk").args(["--threads", "1", "--connections", "4", "--duration", "1s", &server.url("/wrk")]);
+    let said = wrk.run().well().stdout;
+    let counted = said.lines().find_map(|line| line.trim().split_once(" requests in "));
+    let counted: usize = counted.and_then(|(number, _)| number.parse().ok()).expect("wrk says how many");
+    // At its end wrk leaves a request open on each connection, which the server may still answer.
+    let is_answered = |span: &Span| {
+        span.layer == Layer::L7
+            && span.kind == Kind::Server
+            && span.is_on(server.port)
+            && span.int("http.response.status_code") == 200
+    };
+    agent().wait("all requests that wrk counted", |spans| {
+        (spans.iter().filter(|span| is_answered(span)).count() >= counted).then_some(())
+    });
+    agent().fence();
+    let seen = agent().matching(is_answered).len();
+    assert!(counted > 100 && (counted..=counted + 4).contains(&seen), "wrk counted {counted}, {seen} spans");
 }
 
 /// One agent for all: the servers' ports keep them apart.
@@ -97,7 +123,7 @@ fn every_request_is_seen_as_curl_saw_it(server: &Server, paths: &[&str]) {
 fn pair_of(port: u16, client_port: i64) -> Pair {
     let of = |kind, key: &str| {
         agent().span(&format!("{kind:?} span between ports {client_port} and {port}"), |span| {
-            span.layer == wirespan_tests::span::Layer::L7
+            span.layer == Layer::L7
                 && span.kind == kind
                 && span.is_on(port)
                 && span.get(key) == Some(&Value::Int(client_port))

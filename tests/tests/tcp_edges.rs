@@ -138,37 +138,35 @@ fn a_window_that_closes_and_opens_again_changes_nothing() {
 fn lost_and_reordered_segments_change_nothing_but_the_count_of_retransmissions() {
     agent();
     let (here, there) = (Namespace::new("lossy"), Namespace::new("lossy"));
-    netns::join(&here, "10.94.0.1/24", &there, "10.94.0.2/24");
+    let devices = netns::join(&here, "10.94.0.1/24", &there, "10.94.0.2/24");
     // One packet per segment; every 7th that carries payload is lost on arrival, so what follows overtakes it.
-    for namespace in [&here, &there] {
-        namespace.ip_all_devices(&["gso_max_segs", "1"]);
-        namespace.nft(
-            "table ip t { chain pre { type filter hook prerouting priority -300; \
-             meta l4proto tcp meta length > 100 numgen inc mod 7 == 3 drop; } }\n",
-        );
+    for (namespace, device) in [&here, &there].into_iter().zip(&devices) {
+        namespace.ip(&["link", "set", "dev", device, "gso_max_segs", "1"]);
+        let lose = "meta l4proto tcp meta length > 100 numgen inc mod 7 == 3 drop";
+        namespace.nft("type filter hook prerouting priority -300", &[lose]);
     }
     let address = SocketAddr::from(([10, 94, 0, 2], 5005));
     let listener = there.listen(address);
     let mut wire = Wire::through(&listener, || here.run(|| TcpStream::connect(address)));
-    // Many requests in flight at once, each a segment of its own.
-    const REQUESTS: usize = 150;
-    let requests: Vec<String> = (0..REQUESTS)
-        .map(|n| {
-            format!("POST /lossy/{n} HTTP/1.1\r\nHost: lossy.test\r\nContent-Length: {n}\r\n\r\n{}", "b".repeat(n))
-        })
-        .collect();
-    let responses: Vec<String> = (0..REQUESTS).map(|n| ok(&"r".repeat(n * 3))).collect();
-    let asked: usize = requests.iter().map(String::len).sum();
-    let answered: usize = responses.iter().map(String::len).sum();
-    pour(&mut wire.client, &mut wire.server, &requests);
-    pour(&mut wire.server, &mut wire.client, &responses);
+    // Rounds of requests in flight at once, each a segment of its own, few enough that a round's heads are all copied.
+    const ROUNDS: usize = 10;
+    const AT_ONCE: usize = 15;
+    const REQUESTS: usize = ROUNDS * AT_ONCE;
+    let request = |n: usize| {
+        format!("POST /lossy/{n} HTTP/1.1\r\nHost: lossy.test\r\nContent-Length: {n}\r\n\r\n{}", "b".repeat(n))
+    };
+    let (mut asked, mut answered) = (0, 0);
+    for round in 0..ROUNDS {
+        let numbers = round * AT_ONCE..(round + 1) * AT_ONCE;
+        asked += pour(&mut wire.client, &mut wire.server, numbers.clone().map(request));
+        answered += pour(&mut wire.server, &mut wire.client, numbers.map(|n| ok(&"r".repeat(n))));
+    }
     wire.close();
+    let overtaken = here.counter("TcpExt/TCPOFOQueue") + there.counter("TcpExt/TCPOFOQueue");
+    assert!(overtaken > 3, "nothing was overtaken");
     for n in 0..REQUESTS {
         let pair = agent().pair(5005, &format!("/lossy/{n}"));
-        is_exchange(
-            &pair,
-            &Exchange { method: "POST", status: 200, request_body: n as i64, response_body: 3 * n as i64 },
-        );
+        is_exchange(&pair, &Exchange { method: "POST", status: 200, request_body: n as i64, response_body: n as i64 });
     }
     let spans = agent().matching(|span| span.layer == Layer::L7 && span.is_on(5005));
     assert_eq!(spans.len(), 2 * REQUESTS, "a retransmission was taken for a request");
@@ -183,8 +181,6 @@ fn lost_and_reordered_segments_change_nothing_but_the_count_of_retransmissions()
             (names::RETRANSMITS, is(i64::try_from(retransmitted).expect("few"))),
         ]);
     }
-    let overtaken = here.counter("TcpExt/TCPOFOQueue") + there.counter("TcpExt/TCPOFOQueue");
-    assert!(overtaken > 3, "nothing was overtaken");
 }
 
 #[test]
@@ -193,9 +189,8 @@ fn duplicated_segments_are_seen_once() {
     let (here, there) = (Namespace::new("twice"), Namespace::new("twice"));
     netns::join(&here, "10.95.0.1/24", &there, "10.95.0.2/24");
     for (namespace, peer) in [(&here, "10.95.0.2"), (&there, "10.95.0.1")] {
-        namespace.nft(&format!(
-            "table ip t {{ chain out {{ type filter hook output priority 0; meta l4proto tcp meta length > 60 dup to {peer}; }} }}\n"
-        ));
+        let twice = format!("meta l4proto tcp meta length > 60 dup to {peer}");
+        namespace.nft("type filter hook output priority 0", &[&twice]);
     }
     let address = SocketAddr::from(([10, 95, 0, 2], 5006));
     let listener = there.listen(address);
@@ -207,11 +202,11 @@ fn duplicated_segments_are_seen_once() {
         wire.exchange(request, ok("twice"));
     }
     wire.close();
+    let duplicates = here.counter("TcpExt/TCPDSACKOldSent") + there.counter("TcpExt/TCPDSACKOldSent");
+    assert!(duplicates > 10, "nothing came twice");
     for n in 0..20 {
         check(5006, &format!("/twice/{n}"), 200, 0, 5);
     }
-    let duplicates = here.counter("TcpExt/TCPDSACKOldSent") + there.counter("TcpExt/TCPDSACKOldSent");
-    assert!(duplicates > 10, "nothing came twice");
     assert_eq!(agent().matching(|span| span.layer == Layer::L7 && span.is_on(5006)).len(), 40);
     agent().connection(Kind::Server, 5006).expect([(names::RECEIVED, is(total))]);
 }
@@ -252,9 +247,10 @@ fn ipv6_between_namespaces_is_seen_at_both_ends() {
     ]);
 }
 
-/// Sends the pieces one by one without waiting, while the other end reads them all.
+/// Sends the pieces one by one without waiting, while the other end reads them all. Gives the number of bytes.
 #[track_caller]
-fn pour(from: &mut TcpStream, to: &mut TcpStream, pieces: &[String]) {
+fn pour(from: &mut TcpStream, to: &mut TcpStream, pieces: impl Iterator<Item = String>) -> usize {
+    let pieces: Vec<String> = pieces.collect();
     let mut got = vec![0; pieces.iter().map(String::len).sum()];
     thread::scope(|scope| {
         let writer = scope.spawn(|| pieces.iter().try_for_each(|piece| from.write_all(piece.as_bytes())));
@@ -262,4 +258,5 @@ fn pour(from: &mut TcpStream, to: &mut TcpStream, pieces: &[String]) {
         writer.join().expect("the writing thread").expect("sending");
     });
     assert!(got == pieces.concat().into_bytes(), "it arrived changed");
+    got.len()
 }

@@ -220,6 +220,14 @@ impl Agent {
         })
     }
 
+    /// The request spans of this kind on a server port so far, in the order in which they began.
+    #[must_use]
+    pub fn requests(&self, kind: Kind, port: u16) -> Vec<Arc<Span>> {
+        let mut spans = self.matching(|span| span.layer == Layer::L7 && span.kind == kind && span.is_on(port));
+        spans.sort_by_key(|span| span.start_ns);
+        spans
+    }
+
     /// Waits for both spans of the request on a server port with this path.
     #[track_caller]
     pub fn pair(&self, port: u16, path: &str) -> Pair {

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod apps;
+pub mod attributes;
 pub mod child;
 pub mod curl;
 pub mod expect;

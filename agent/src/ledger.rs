@@ -70,6 +70,10 @@ labels! {
         TooLarge => "too_large",
         /// The agent ended before it could be sent.
         Shutdown => "shutdown",
+        /// More than a person can follow: counted in a line of its own instead of shown.
+        Summarised => "summarised",
+        /// Whoever read the output has closed it.
+        Closed => "closed",
     }
 }
 
@@ -94,12 +98,20 @@ labels! {
         TooManyOpen => "too_many_open",
         /// Records that came after later ones had been processed.
         LateRecords => "late_records",
+        /// Payloads seen at a listening socket whose connection never showed up.
+        OrphanSegments => "orphan_segments",
         /// Connections of no known protocol.
         UnknownProtocol => "unknown_protocol",
         /// Packets that the kernel programs could not read.
         BadPackets => "bad_packets",
         /// Sockets for which the kernel had no memory for our state.
         NoStorage => "no_storage",
+        /// Requests and connections not joined because more than one client could be their other end.
+        AmbiguousJoins => "ambiguous_joins",
+        /// Requests that were no longer remembered when their server's end may still have come.
+        EvictedJoins => "evicted_joins",
+        /// Processes forgotten while they lived.
+        EvictedProcesses => "evicted_processes",
         /// Payloads that could not be copied from their packets.
         CopyFailed => "copy_failed",
     }
@@ -159,7 +171,10 @@ impl Account {
     /// Losses that happened, by stage and reason.
     pub fn losses(&self) -> impl Iterator<Item = (Stage, Reason, u64)> + '_ {
         Stage::ALL.iter().flat_map(move |&stage| {
-            Reason::ALL.iter().map(move |&reason| (stage, reason, self.dropped(stage, reason))).filter(|loss| loss.2 > 0)
+            Reason::ALL
+                .iter()
+                .map(move |&reason| (stage, reason, self.dropped(stage, reason)))
+                .filter(|loss| loss.2 > 0)
         })
     }
 

@@ -9,3 +9,4 @@ pub mod count;
 pub mod mode;
 pub mod offset;
 pub mod record;
+pub mod settings;

@@ -3,9 +3,13 @@
 //! The kernel side has no relocations of its own: the agent resolves each row against the running kernel's BTF before
 //! it loads the programs and hands them the numbers as read-only globals. Reading a kernel field by a constant is a bug.
 
+#[cfg(feature = "user")]
+use zerocopy::{Immutable, IntoBytes};
+
 /// Offsets in bytes from the start of the structure; [`MISSING`] where the running kernel has no such field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(IntoBytes, Immutable))]
 pub struct Offsets {
     /// `struct sock_common.skc_family`: `u16`.
     pub skc_family: u32,
@@ -21,6 +25,8 @@ pub struct Offsets {
     pub skc_dport: u32,
     /// `struct sock_common.skc_num`: `u16`, host order; the local port of a listener.
     pub skc_num: u32,
+    /// `struct sock_common.skc_cookie`: `u64`, 0 until somebody asked for it.
+    pub skc_cookie: u32,
     /// `struct sock_common.skc_net`: pointer to `struct net`.
     pub skc_net: u32,
     /// `struct net.ns.inum`: `u32`, the number in `/proc/PID/ns/net`.
@@ -72,6 +78,7 @@ impl Offsets {
         skc_v6_daddr: MISSING,
         skc_dport: MISSING,
         skc_num: MISSING,
+        skc_cookie: MISSING,
         skc_net: MISSING,
         net_ns_inum: MISSING,
         sk_err: MISSING,
@@ -93,4 +100,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 25 * 4);
+const _: () = assert!(size_of::<Offsets>() == 26 * 4);

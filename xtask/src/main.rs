@@ -1,2 +1,124 @@
-//! The only build entry.
-fn main() {}
+//! `cargo xtask`: the only build entry. One file per verb; this one is the command line.
+
+#[cfg(unix)]
+mod bench;
+mod build;
+mod command;
+mod fuzz;
+mod lint;
+mod packages;
+mod run;
+mod setup;
+mod step;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::packages::NotInstalled;
+use crate::step::Steps;
+
+/// Builds, runs, tests and measures Wirespan.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Everything is built and installed below target/, but for packages of the distribution, which only root may install.
+
+Exit codes: 0 done; 1 it failed, or a target was missed; 2 wrong usage, or something is missing that may not \
+be installed here (the commands to run are printed). `run` ends with the exit code of the agent.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Install what building needs and this machine lacks. Does nothing the second time.
+    ///
+    /// The kernel programs need a compiler with the source of `core` and `bpf-linker`: a toolchain of rustup with
+    /// `rust-src` and a `bpf-linker` in PATH are taken if they are there; else the distribution's packages are installed
+    /// and bpf-linker is built into target/tools.
+    Setup,
+    /// Build target/release/wirespan with the kernel programs inside.
+    Build,
+    /// Build what is not fresh, then run the agent.
+    Run {
+        /// Arguments of `wirespan run`; `-- --help` lists them.
+        #[arg(last = true, value_name = "AGENT ARGS")]
+        arguments: Vec<String>,
+    },
+    /// Format, lints, unit tests, fuzz targets for some seconds, then end to end as root.
+    Test {
+        /// Stages to run: lint, unit, fuzz, e2e. All of them if none is named.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// Arguments of the test programs, such as a part of a test's name.
+        #[arg(last = true, value_name = "TEST ARGS")]
+        filter: Vec<String>,
+    },
+    /// Measure, and print each figure beside its target. As root, on a machine that does nothing else.
+    Bench {
+        /// Benches to run; an unknown name lists them. All of them if none is named.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Check the format and lint all code with warnings denied.
+    Lint,
+    /// Run a fuzz target; an unknown name lists them. Findings stay in target/fuzz.
+    Fuzz {
+        /// The target.
+        target: String,
+        /// For how long.
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        seconds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<NotInstalled>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn perform(verb: Verb) -> Result<()> {
+    let steps = &mut Steps::default();
+    match verb {
+        Verb::Setup => setup::setup(steps).map(|toolchain| eprintln!("ready to build with {toolchain}")),
+        Verb::Build => build::build(steps),
+        Verb::Run { arguments } => run::run(&arguments, steps),
+        Verb::Test { names, filter } => test::test(&names, &filter, steps),
+        #[cfg(unix)]
+        Verb::Bench { names } => bench::bench(&names, steps),
+        #[cfg(not(unix))]
+        Verb::Bench { .. } => anyhow::bail!("benches load kernel programs: run them on Linux"),
+        Verb::Lint => lint::lint(steps),
+        Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_behind_two_dashes_goes_to_the_agent() {
+        let parsed = Arguments::try_parse_from(["cargo xtask", "run", "--", "--help", "--only", "pid:1"]).unwrap();
+        assert!(matches!(parsed.verb, Verb::Run { arguments } if arguments == ["--help", "--only", "pid:1"]));
+    }
+}

@@ -75,6 +75,12 @@ impl Selection {
         self.only.is_empty() && self.except.is_empty()
     }
 
+    /// Whether it depends on the process what is traced. If not, [`Selection::takes_process`] is always true.
+    #[must_use]
+    pub fn names_processes(&self) -> bool {
+        self.only.iter().chain(&self.except).any(|selector| !matches!(selector, Selector::Port(_)))
+    }
+
     /// Whether a process is traced. `--only port:` alone selects every process, on that port.
     #[must_use]
     pub fn takes_process(&self, tgid: u32, executable: Option<&str>) -> bool {
@@ -86,7 +92,8 @@ impl Selection {
     /// Whether a connection between these ports is traced, as far as ports decide.
     #[must_use]
     pub fn takes_ports(&self, local: u16, remote: u16) -> bool {
-        let is_port = |selector: &Selector| matches!(selector, Selector::Port(port) if *port == local || *port == remote);
+        let is_port =
+            |selector: &Selector| matches!(selector, Selector::Port(port) if *port == local || *port == remote);
         let names_ports = self.only.iter().any(|selector| matches!(selector, Selector::Port(_)));
         (!names_ports || self.only.iter().any(is_port)) && !self.except.iter().any(is_port)
     }

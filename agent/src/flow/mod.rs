@@ -1,8 +1,24 @@
 //! Connections and byte streams: records in, ordered chunks and gaps of known length out.
 //!
 //! Nothing here knows a protocol. What is built on a connection is the [`Consumer`]'s state, kept beside it.
+//!
+//! What a consumer can rely on, per connection and direction: positions follow each other without overlap, times never
+//! go back, nothing follows the end. What one direction proves about the other (a response begins, so the request was
+//! complete) is delivered before it.
 
 pub mod fact;
+pub mod record;
+pub mod recording;
+pub mod table;
+
+mod closed;
+mod connection;
+mod orphan;
+mod queue;
+mod stream;
+
+#[cfg(test)]
+mod build;
 
 use wirespan_common::record::{Endpoint, TaskId};
 
@@ -153,7 +169,7 @@ pub trait Consumer {
     /// This end (`Out`) or the other (`In`) will send nothing more.
     fn finished(&mut self, facts: &mut Facts, state: &mut Self::State, way: Direction, time: Nanos);
 
-    /// Something new in `facts`, or time has passed (at least once a second per live connection that was active).
+    /// Something new in `facts`, or time has passed: within a second of something seen, every 10 seconds of an idle one.
     fn refreshed(&mut self, facts: &mut Facts, state: &mut Self::State, time: Nanos);
 
     /// The connection is over, or we forget it.

@@ -131,6 +131,8 @@ pub struct Marks {
     pub resynchronised: bool,
     /// The end time is the last byte seen before the next message began; the end itself was not recognised.
     pub end_estimated: bool,
+    /// Framing that could not be told from content may be counted in the sizes of bodies.
+    pub body_estimated: bool,
 }
 
 /// What was said, by protocol.

@@ -1,3 +1,20 @@
 //! Exchanges to spans, spans to traces.
 
+pub mod address;
+pub mod attributes;
+pub mod clock;
+pub mod connection;
+pub mod connection_totals;
+pub mod context;
+pub mod failure;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod http;
+pub mod ids;
+pub mod join;
+pub mod legacy;
+pub mod link;
+pub mod process;
 pub mod span;
+pub mod target;
+pub mod tls;

@@ -1,9 +1,39 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9112).
+//!
+//! `guess` tells HTTP from other protocols; `stream` cuts one direction into messages (`head` and `fields` read their
+//! heads, `framing` and `chunked` find the ends of their bodies); `parser` pairs requests with responses, and `open`
+//! is a request that waits for the rest of its exchange.
 
-use super::{Guess, Protocol};
+mod b3;
+mod chunked;
+mod fields;
+mod framing;
+mod guess;
+mod head;
+mod open;
+mod parser;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use super::Protocol;
+
+pub use parser::Http1;
 
 /// The row of the table.
-pub const PROTOCOL: Protocol = Protocol { name: "http", guess: |_, _| Guess::No, parser: |_| unreachable!() };
+pub const PROTOCOL: Protocol =
+    Protocol { name: "http", guess: guess::guess, parser: |joined| Box::new(Http1::new(joined)) };
+
+/// How much of one message head is kept and read, bytes: the 8 KiB that are copied of a request, and half as much
+/// again for streams that are known whole. What is longer counts as truncated.
+pub const HEAD_BYTES: usize = 12 * 1024;
+
+/// How many requests of one connection may wait for their responses. Clients that pipeline send some tens.
+pub const OPEN_REQUESTS: usize = 256;
+
+/// How much text the waiting requests of one connection may hold before further ones are not kept, bytes. The request
+/// that passes the limit is still kept, so that there may be [`HEAD_BYTES`] more.
+pub const OPEN_BYTES: usize = 64 * 1024;
 
 /// What was said in an HTTP exchange. Header values are as received, without the white space around them; bytes that
 /// are not UTF-8 are replaced.

@@ -1,1 +1,0 @@
-//! Records in, spans out: what joins flow, proto and trace.

@@ -1,0 +1,359 @@
+//! What happens with each connection: is it traced, what is spoken on it, and which spans come of it.
+
+use std::sync::Arc;
+
+use wirespan_common::mode::Mode;
+
+use super::recognise::Finding;
+use super::relate::{Place, Relations};
+use super::state::{Segment, State, Watch, role_of, side};
+use crate::config::{Connections, Options};
+use crate::flow::fact::Host;
+use crate::flow::record::Record;
+use crate::flow::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role};
+use crate::ledger::{Count, Ledger, Reason};
+use crate::proto::{Appetite, Detail, Event, Exchange, Oddity, Protocol};
+use crate::trace::clock::Clock;
+use crate::trace::connection::{self, Part, Reported};
+use crate::trace::connection_totals::Totals;
+use crate::trace::http;
+use crate::trace::process::Processes;
+use crate::trace::span::{Link, Scope, Span};
+
+/// All that is not per connection.
+pub(super) struct Core {
+    pub(super) processes: Processes,
+    pub(super) relations: Relations,
+    pub(super) totals: Totals,
+    pub(super) spans: Vec<Span>,
+    pub(super) steering: Vec<(Cookie, Mode)>,
+    options: Options,
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    own_tgid: u32,
+    /// What the parser says; kept for its memory.
+    events: Vec<Event>,
+    /// Connections that are not traced and were met since the last record.
+    dropped: Vec<(Cookie, Reason)>,
+}
+
+impl Core {
+    pub(super) fn new(options: Options, ledger: Arc<Ledger>) -> Self {
+        Self {
+            processes: Processes::new(options.selection.clone()),
+            relations: Relations::new(Arc::clone(&ledger)),
+            totals: Totals::default(),
+            spans: Vec::new(),
+            steering: Vec::new(),
+            options,
+            ledger,
+            clock: Clock::default(),
+            own_tgid: 0,
+            events: Vec::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    pub(super) fn set_host(&mut self, host: &Host) {
+        self.processes.set_host(&host.name);
+        self.relations.set_seed(host.seed);
+        self.own_tgid = host.own_tgid;
+        self.set_clock(host.boot_to_unix_ns);
+    }
+
+    pub(super) fn set_clock(&mut self, boot_to_unix_ns: i64) {
+        self.clock = Clock::new(boot_to_unix_ns);
+    }
+
+    /// Why a record is of no use to anyone, if it is.
+    pub(super) fn take_dropped(&mut self, record: &Record<'_>) -> Option<Reason> {
+        let cookie = match record {
+            Record::Segment { segment, .. } => Some(Cookie(segment.cookie)),
+            Record::Socket(socket) => Some(Cookie(socket.cookie)),
+            Record::Task(_) | Record::Fact { .. } => None,
+        };
+        let dropped = self.dropped.iter().find(|(met, _)| Some(*met) == cookie).map(|&(_, reason)| reason);
+        self.dropped.clear();
+        dropped
+    }
+
+    /// Whether a connection is traced. Once it is not, it never is.
+    fn admits(&mut self, facts: &Facts, state: &mut State, now: Nanos) -> bool {
+        if !matches!(state.watch, Watch::Suppressed(_))
+            && let Some(reason) = self.objection(facts, state, now)
+        {
+            state.watch = Watch::Suppressed(reason);
+            state.open.clear();
+            self.steer(facts, state, Mode::Off);
+        }
+        if let Watch::Suppressed(reason) = state.watch {
+            self.dropped.push((facts.cookie, reason));
+            if reason == Reason::Own && !state.is_offered && state.role(facts) == Some(Role::Client) {
+                state.is_offered = self.relations.note_own(facts, now);
+            }
+        }
+        !matches!(state.watch, Watch::Suppressed(_))
+    }
+
+    fn objection(&mut self, facts: &Facts, state: &mut State, now: Nanos) -> Option<Reason> {
+        let tgid = facts.task.tgid;
+        if facts.own || (tgid != 0 && tgid == self.own_tgid) || self.relations.serves_us(facts, now) {
+            return Some(Reason::Own);
+        }
+        let remote = facts.dialled.unwrap_or(facts.remote);
+        if !self.options.selection.takes_ports(facts.local.port, remote.port) {
+            return Some(Reason::Deselected);
+        }
+        // Asked again only when the answer may be another.
+        let question = Some((tgid, self.processes.epoch()));
+        if state.asked != question {
+            state.asked = question;
+            return self.processes.is_deselected(tgid).then_some(Reason::Deselected);
+        }
+        None
+    }
+
+    fn steer(&mut self, facts: &Facts, state: &mut State, mode: Mode) {
+        if state.mode != Some(mode) {
+            state.mode = Some(mode);
+            self.steering.push((facts.cookie, mode));
+        }
+    }
+
+    /// The protocol is known: what was kept of the message goes to its parser first.
+    fn begin_parsing(
+        &mut self,
+        facts: &Facts,
+        state: &mut State,
+        way: Direction,
+        (protocol, role, is_joined): (&'static Protocol, Role, bool),
+    ) {
+        let mut parser = (protocol.parser)(is_joined);
+        if let Watch::Guessing(recognition) = &state.watch {
+            for (at, bytes) in recognition.kept() {
+                parser.push(side(role, way), at, Chunk::Bytes(bytes), &mut self.events);
+            }
+        }
+        state.role = Some(role);
+        state.protocol = Some(protocol.name);
+        state.watch = Watch::Parsing(parser);
+        self.steer(facts, state, Mode::Heads);
+    }
+
+    /// Makes something of what the parser said.
+    fn react(&mut self, facts: &Facts, state: &mut State) {
+        let mut events = std::mem::take(&mut self.events);
+        if let Some(role) = state.role(facts) {
+            for event in events.drain(..) {
+                match event {
+                    Event::Began { number, at } => {
+                        let is_wanted = self.processes.is_wanted(facts.task.tgid);
+                        let request = self.relations.began(facts, state, role, (number, at), is_wanted);
+                        state.open.push_back(request);
+                    }
+                    Event::Exchange(exchange) => self.exchange(facts, state, role, &exchange),
+                    Event::Tls(handshake) => state.tls = Some(handshake),
+                    Event::Oddity(oddity) => self.odd(oddity),
+                }
+            }
+        }
+        events.clear();
+        self.events = events;
+        if let Watch::Parsing(parser) = &state.watch
+            && parser.appetite() == Appetite::Nothing
+        {
+            self.steer(facts, state, Mode::Opaque);
+        }
+    }
+
+    fn odd(&self, oddity: Oddity) {
+        let count = match oddity {
+            Oddity::Garbage => Count::Garbage,
+            Oddity::Malformed => Count::MalformedHeads,
+            Oddity::Resynchronised => Count::Resynchronised,
+            Oddity::TooManyOpen => Count::TooManyOpen,
+            // Bytes that were not copied are no loss; those that were lost are counted where they were missed.
+            Oddity::Hole => return,
+        };
+        self.ledger.count(count);
+    }
+
+    /// A request is over: its span.
+    fn exchange(&mut self, facts: &Facts, state: &mut State, role: Role, exchange: &Exchange) {
+        let known = state.open.iter().position(|request| request.number == exchange.number);
+        let request = match known.and_then(|at| state.open.remove(at)) {
+            Some(request) => request,
+            None => self.relations.began(facts, state, role, (exchange.number, exchange.began), true),
+        };
+        state.segment.requests += 1;
+        if exchange.marks.truncated {
+            self.ledger.count(Count::TruncatedHeads);
+        }
+        if !self.processes.is_wanted(facts.task.tgid) {
+            return;
+        }
+        let Detail::Http(http) = &exchange.detail;
+        let description = http::describe(exchange, http, facts, role, self.options.legacy_http_names);
+        let Place { trace_id, parent, flags, trace_state, beside } =
+            self.relations.place(facts, role, &request, exchange.end, http);
+
+        let mut attributes = description.attributes;
+        let on = self.relations.connection_of(facts, state);
+        let lineage = self.relations.lineage(facts, state);
+        attributes.put(connection::ID_KEY, lineage.first.to_string());
+        if let Some(parent) = &parent {
+            attributes.extend(parent.attributes());
+        }
+        let has_connection_span = self.options.connections == Connections::Spans;
+        let links: Vec<Link> =
+            has_connection_span.then_some(on).into_iter().chain(beside).map(|tie| tie.as_link()).collect();
+        let (start_unix_ns, end_unix_ns) = self.clock.span(exchange.began.time, exchange.end);
+        self.spans.push(Span {
+            trace_id,
+            span_id: request.span_id,
+            parent: parent.map(|parent| parent.span_id),
+            parent_is_remote: parent.is_some(),
+            flags,
+            trace_state,
+            kind: description.kind,
+            name: description.name.into(),
+            start_unix_ns,
+            end_unix_ns,
+            attributes: attributes.finish(),
+            links,
+            status: description.status,
+            resource: self.processes.resource(facts.task.tgid),
+            scope: Scope::L7,
+        });
+    }
+
+    /// A part of a connection is over: its span. `ending` is `None` where the connection goes on.
+    fn connection_span(&mut self, facts: &Facts, state: &mut State, ending: Option<Ending>, end: Nanos) {
+        let lineage = self.relations.lineage(facts, state);
+        let role = state.role(facts);
+        let Segment { number, before, requests, .. } = state.segment;
+        let part = Part {
+            number,
+            span_id: self.relations.segment_span(facts, &lineage, role, number),
+            start: state.segment_start(facts),
+            end,
+            ending,
+            before,
+            requests,
+            protocol: state.protocol,
+            tls: state.tls.as_deref(),
+        };
+        if self.processes.is_wanted(facts.task.tgid) {
+            let resource = self.processes.resource(facts.task.tgid);
+            self.spans.push(connection::span(facts, role, &lineage, &part, self.clock, resource));
+        }
+        state.segment =
+            Segment { number: number.saturating_add(1), start: Some(end), before: Reported::now(facts), requests: 0 };
+    }
+
+    /// A connection that lives long is reported while it lives. Segments in which nothing happened are not reported,
+    /// but for the first, which makes the connection visible: 20 000 idle connections cost nothing.
+    fn report_segment(&mut self, facts: &Facts, state: &mut State, now: Nanos) {
+        let age_ns = now.0.saturating_sub(state.segment_start(facts).0);
+        let segment = &state.segment;
+        let is_news = segment.number == 0 || segment.requests > 0 || segment.before != Reported::now(facts);
+        if self.options.connections == Connections::Spans
+            && self.options.segment_ns > 0
+            && age_ns >= self.options.segment_ns
+            && is_news
+        {
+            self.connection_span(facts, state, None, now);
+        }
+    }
+
+    fn count_connection(&mut self, facts: &Facts, state: &mut State, ending: Option<Ending>) {
+        if self.options.connections != Connections::Metrics {
+            return;
+        }
+        // What was counted for one process stays with it, even if another one goes on with the socket.
+        let (tgid, role, before) = state.counted.unwrap_or_else(|| {
+            let (tgid, role) = (facts.task.tgid, state.role(facts));
+            self.totals.opened(tgid, role, &self.processes.resource(tgid));
+            (tgid, role, Reported::default())
+        });
+        let resource = self.processes.resource(tgid);
+        self.totals.moved(tgid, role, &resource, facts, before);
+        state.counted = Some((tgid, role, Reported::now(facts)));
+        if let Some(ending) = ending {
+            self.totals.ended(tgid, role, &resource, ending);
+        }
+    }
+
+    /// A traced connection is over.
+    fn end(&mut self, facts: &Facts, state: &mut State, ending: Ending, time: Nanos) {
+        self.relations.meet(facts, state, time);
+        match &mut state.watch {
+            Watch::Parsing(parser) => {
+                parser.ended(ending, time, &mut self.events);
+                self.react(facts, state);
+            }
+            Watch::Guessing(recognition) if recognition.has_failed() => self.ledger.count(Count::UnknownProtocol),
+            Watch::Guessing(_) | Watch::Unknown | Watch::Suppressed(_) => {}
+        }
+        self.count_connection(facts, state, Some(ending));
+        if self.options.connections == Connections::Spans {
+            self.connection_span(facts, state, Some(ending), time);
+        }
+    }
+}
+
+impl Consumer for Core {
+    type State = State;
+
+    fn chunk(&mut self, facts: &mut Facts, state: &mut State, way: Direction, at: At, chunk: Chunk<'_>) {
+        if !self.admits(facts, state, at.time) {
+            return;
+        }
+        self.relations.meet(facts, state, at.time);
+        if let Watch::Guessing(recognition) = &mut state.watch {
+            match recognition.push(state.role.or(facts.role), facts.from_start, way, at, chunk) {
+                Finding::Open => {}
+                Finding::Unknown => {
+                    state.watch = Watch::Unknown;
+                    self.ledger.count(Count::UnknownProtocol);
+                    self.steer(facts, state, Mode::Opaque);
+                }
+                Finding::Known { protocol, sender, is_joined } => {
+                    let role = role_of(sender, way);
+                    self.begin_parsing(facts, state, way, (protocol, role, is_joined));
+                }
+            }
+        }
+        if let (Watch::Parsing(parser), Some(role)) = (&mut state.watch, state.role) {
+            parser.push(side(role, way), at, chunk, &mut self.events);
+            self.react(facts, state);
+        }
+        state.reach(way, at.pos.saturating_add(chunk.len()));
+    }
+
+    fn finished(&mut self, facts: &mut Facts, state: &mut State, way: Direction, time: Nanos) {
+        if !self.admits(facts, state, time) {
+            return;
+        }
+        if let (Watch::Parsing(parser), Some(role)) = (&mut state.watch, state.role) {
+            parser.finished(side(role, way), time, &mut self.events);
+            self.react(facts, state);
+        }
+    }
+
+    fn refreshed(&mut self, facts: &mut Facts, state: &mut State, time: Nanos) {
+        if self.admits(facts, state, time) {
+            self.relations.meet(facts, state, time);
+            self.count_connection(facts, state, None);
+            self.report_segment(facts, state, time);
+        }
+    }
+
+    fn ended(&mut self, facts: &mut Facts, mut state: State, ending: Ending, time: Nanos) {
+        if self.admits(facts, &mut state, time) {
+            self.end(facts, &mut state, ending, time);
+        }
+        // The kernel forgets the socket by itself.
+        self.steering.retain(|(cookie, _)| *cookie != facts.cookie);
+    }
+}

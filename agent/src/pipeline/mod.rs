@@ -1,0 +1,127 @@
+//! Records in, spans out: what joins flow, proto and trace.
+//!
+//! One record at a time: [`Pipeline`] reads it, `flow` finds its connection and calls the [`core`], which decides
+//! whether the connection is traced, which protocol is spoken (`recognise`), and makes spans of what the parser says.
+//! What a connection's ends are to each other is `relate`'s business, what is kept per connection is in `state`.
+
+mod core;
+mod recognise;
+mod relate;
+mod state;
+
+use std::sync::Arc;
+
+use wirespan_common::mode::Mode;
+use wirespan_common::record::{Header, kind};
+use zerocopy::FromBytes;
+
+use self::core::Core;
+use crate::config::Options;
+use crate::flow::fact::Fact;
+use crate::flow::record::{Record, decode};
+use crate::flow::table::Flows;
+use crate::flow::{Cookie, Nanos};
+use crate::ledger::{Count, Ledger, Reason, Stage};
+use crate::trace::connection_totals::Totals;
+use crate::trace::span::Span;
+
+/// All of the core: connections, parsers, processes, joins.
+pub struct Pipeline {
+    flows: Flows<Core>,
+    core: Core,
+    ledger: Arc<Ledger>,
+    /// The latest time seen in a record.
+    now: Nanos,
+}
+
+/// What comes out of a [`Pipeline`]. The caller empties it.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Spans that are over, in the order in which they ended.
+    pub spans: Vec<Span>,
+    /// How much the kernel should copy of which connection from now on.
+    pub steering: Vec<(Cookie, Mode)>,
+}
+
+impl Pipeline {
+    /// A core that has seen nothing yet.
+    #[must_use]
+    pub fn new(options: Options, ledger: Arc<Ledger>) -> Self {
+        let flows = Flows::new(options.max_connections);
+        Self { flows, core: Core::new(options, Arc::clone(&ledger)), ledger, now: Nanos(0) }
+    }
+
+    /// Takes a record of the kernel plane or a fact, and appends what follows from it to `out`.
+    pub fn push(&mut self, record: &[u8], out: &mut Output) {
+        let is_fact = Header::read_from_prefix(record).is_ok_and(|(header, _)| header.kind >= kind::FIRST_FACT);
+        let decoded = match decode(record) {
+            Ok(decoded) => decoded,
+            Err(_) => {
+                if !is_fact {
+                    self.ledger.records.lose(Stage::Flow, Reason::Malformed, 1);
+                }
+                return;
+            }
+        };
+        self.now = self.now.max(decoded.time());
+        self.learn(&decoded);
+        self.flows.push(&decoded, &mut self.core, &self.ledger);
+        // A timer that was due may have touched other connections: only what the record itself met decides.
+        let dropped = self.core.take_dropped(&decoded);
+        match dropped {
+            _ if is_fact => {}
+            Some(reason) => self.ledger.records.lose(Stage::Trace, reason, 1),
+            None => self.ledger.records.deliver(1),
+        }
+        self.hand_over(out);
+    }
+
+    /// Nothing more will come: ends everything that is open.
+    pub fn finish(&mut self, out: &mut Output) {
+        self.flows.finish(self.now, &mut self.core, &self.ledger);
+        self.hand_over(out);
+    }
+
+    /// Totals of connections; empty unless they were asked for ([`crate::config::Connections::Metrics`]).
+    #[must_use]
+    pub const fn connection_totals(&self) -> &Totals {
+        &self.core.totals
+    }
+
+    /// How many connections are being followed.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// What is no business of `flow`: the machine and its processes.
+    fn learn(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Task(task) => match task.header.kind {
+                kind::FORK => self.core.processes.forked(task),
+                kind::EXEC => self.core.processes.executed(task),
+                _ => self.core.processes.exited(task),
+            },
+            Record::Fact { fact: Fact::Host(host), .. } => self.core.set_host(host),
+            Record::Fact { fact: Fact::Clock { boot_to_unix_ns }, .. } => self.core.set_clock(*boot_to_unix_ns),
+            Record::Fact { fact: Fact::Process(process), .. } => self.core.processes.learn(process.clone()),
+            Record::Segment { .. } | Record::Socket(_) | Record::Fact { .. } => {}
+        }
+    }
+
+    fn hand_over(&mut self, out: &mut Output) {
+        out.spans.append(&mut self.core.spans);
+        out.steering.append(&mut self.core.steering);
+        for (count, n) in [
+            (Count::EvictedJoins, self.core.relations.take_evicted()),
+            (Count::EvictedProcesses, self.core.processes.take_forgotten()),
+        ] {
+            if n > 0 {
+                self.ledger.add(count, n);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

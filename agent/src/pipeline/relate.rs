@@ -1,0 +1,215 @@
+//! What requests and connections are to each other: ids, parents, and the two ends of a call on one machine.
+
+use std::sync::Arc;
+
+use super::state::{Request, State, way_of_server};
+use crate::flow::{At, Facts, Nanos, Role};
+use crate::ledger::{Count, Ledger};
+use crate::proto::http1::Http;
+use crate::trace::connection::Lineage;
+use crate::trace::context::{Context, SAMPLED};
+use crate::trace::ids::{Ids, Subject};
+use crate::trace::join::{End, Joiner, Key, MAX_KEYS, Match};
+use crate::trace::link::{CERTAIN, Method, Tie};
+use crate::trace::span::{SpanId, TraceId};
+
+/// Ids, and ends that wait for their other end.
+pub(super) struct Relations {
+    ids: Ids,
+    requests: Joiner,
+    connections: Joiner,
+    /// Connections of the agent itself: their servers' ends are not traced either.
+    own: Joiner,
+    ledger: Arc<Ledger>,
+}
+
+/// Where a request's span belongs.
+pub(super) struct Place {
+    pub(super) trace_id: TraceId,
+    /// The parent, and how it was found.
+    pub(super) parent: Option<Tie>,
+    pub(super) flags: u8,
+    pub(super) trace_state: String,
+    /// The client's span on this machine, where the application named another parent.
+    pub(super) beside: Option<Tie>,
+}
+
+/// Connections of the agent that are remembered: it has a few at a time.
+const MAX_OWN: usize = 256;
+
+impl Relations {
+    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
+        Self {
+            ids: Ids::default(),
+            requests: Joiner::default(),
+            connections: Joiner::with_room_for(MAX_KEYS / 4),
+            own: Joiner::with_room_for(MAX_OWN),
+            ledger,
+        }
+    }
+
+    pub(super) fn set_seed(&mut self, seed: u64) {
+        self.ids = Ids::new(seed);
+    }
+
+    /// Requests and connections that were forgotten for want of room since the last call.
+    pub(super) fn take_evicted(&mut self) -> u64 {
+        self.requests.take_evicted() + self.connections.take_evicted()
+    }
+
+    /// A request has begun: it gets its ids, and its two ends find each other, if a span of it `is_wanted`.
+    pub(super) fn began(
+        &mut self,
+        facts: &Facts,
+        state: &State,
+        role: Role,
+        (number, at): (u64, At),
+        is_wanted: bool,
+    ) -> Request {
+        let subject = Subject::Exchange(number);
+        let keys = Key::of_request(facts, role, at.pos, state.reached(way_of_server(role)));
+        let mut request = Request {
+            number,
+            began: at.time,
+            span_id: self.ids.span(facts.cookie, Some(role), subject),
+            trace_id: self.ids.trace(facts.cookie, Some(role), subject),
+            keys,
+            client: None,
+        };
+        match role {
+            Role::Client if !is_wanted => {}
+            Role::Client => {
+                let (trace_id, span_id) = (request.trace_id, request.span_id);
+                let end = End { cookie: facts.cookie, trace_id, span_id, time: at.time };
+                keys.into_iter().flatten().for_each(|key| self.requests.offer(key, end, at.time));
+            }
+            Role::Server => request.client = self.client_of(facts, &request).0,
+        }
+        request
+    }
+
+    /// Where the span of a request belongs, now that it is over.
+    pub(super) fn place(&mut self, facts: &Facts, role: Role, request: &Request, end: Nanos, http: &Http) -> Place {
+        let client = match (role, request.client) {
+            (Role::Client, _) => {
+                request.keys.into_iter().flatten().for_each(|key| self.requests.release(key, facts.cookie, end));
+                None
+            }
+            (Role::Server, Some(client)) => Some(client),
+            // The client's end may have been told about after this one.
+            (Role::Server, None) => {
+                let (client, is_ambiguous) = self.client_of(facts, request);
+                if is_ambiguous {
+                    self.ledger.count(Count::AmbiguousJoins);
+                }
+                client
+            }
+        };
+        if let Some(context) = Context::of(http) {
+            let parent = Tie {
+                trace_id: context.trace_id,
+                span_id: context.parent,
+                method: context.method,
+                confidence: CERTAIN,
+            };
+            // The client's end sent the same header: its span is in the same trace.
+            let beside = client.map(|client| Tie { trace_id: context.trace_id, ..client });
+            return Place {
+                trace_id: context.trace_id,
+                parent: Some(parent),
+                flags: context.flags,
+                trace_state: context.state,
+                beside,
+            };
+        }
+        let trace_id = client.map_or(request.trace_id, |client| client.trace_id);
+        Place { trace_id, parent: client, flags: SAMPLED, trace_state: String::new(), beside: None }
+    }
+
+    /// The client's span of a request that a server received; and whether there were several.
+    fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<Tie>, bool) {
+        let mut is_ambiguous = false;
+        for key in request.keys.into_iter().flatten() {
+            match self.requests.find(key, facts.cookie, request.began) {
+                Match::One(end) => {
+                    request.keys.into_iter().flatten().for_each(|key| self.requests.withdraw(key));
+                    return (Some(tie(end, key)), false);
+                }
+                Match::Ambiguous => is_ambiguous = true,
+                Match::None => {}
+            }
+        }
+        (None, is_ambiguous)
+    }
+
+    /// A connection's handshake may be known now: its ends find each other.
+    pub(super) fn meet(&mut self, facts: &Facts, state: &mut State, now: Nanos) {
+        let Some(role) = state.role(facts) else { return };
+        let Some(key) = Key::connection(facts, role) else { return };
+        match role {
+            Role::Client if !state.is_offered => {
+                state.is_offered = true;
+                let lineage = self.lineage(facts, state);
+                let time = facts.connecting.unwrap_or(facts.first_seen).min(facts.first_seen);
+                let (trace_id, span_id) = (lineage.trace_id, lineage.first);
+                self.connections.offer(key, End { cookie: facts.cookie, trace_id, span_id, time }, now);
+            }
+            Role::Server if state.lineage.is_none() && state.other_end.is_none() => {
+                if let Match::One(end) = self.connections.find(key, facts.cookie, now) {
+                    self.connections.withdraw(key);
+                    state.other_end = Some(tie(end, key));
+                }
+            }
+            Role::Client | Role::Server => {}
+        }
+    }
+
+    /// The trace of a connection and the id of its first span. From now on they stay.
+    pub(super) fn lineage(&mut self, facts: &Facts, state: &mut State) -> Lineage {
+        if let Some(lineage) = state.lineage {
+            return lineage;
+        }
+        let role = state.role(facts);
+        let subject = Subject::Connection(0);
+        let parent = state.other_end;
+        let lineage = Lineage {
+            trace_id: parent.map_or_else(|| self.ids.trace(facts.cookie, role, subject), |parent| parent.trace_id),
+            first: self.ids.span(facts.cookie, role, subject),
+            parent,
+        };
+        state.lineage = Some(lineage);
+        lineage
+    }
+
+    /// The id of a connection's span for a segment.
+    pub(super) fn segment_span(&self, facts: &Facts, lineage: &Lineage, role: Option<Role>, number: u64) -> SpanId {
+        if number == 0 { lineage.first } else { self.ids.span(facts.cookie, role, Subject::Connection(number)) }
+    }
+
+    /// The connection that a request is seen on, as a tie.
+    pub(super) fn connection_of(&mut self, facts: &Facts, state: &mut State) -> Tie {
+        let lineage = self.lineage(facts, state);
+        let span_id = self.segment_span(facts, &lineage, state.role(facts), state.segment.number);
+        Tie { trace_id: lineage.trace_id, span_id, method: Method::Connection, confidence: CERTAIN }
+    }
+
+    /// A connection that the agent itself opened: its server is to be recognised. Whether it can be, by now.
+    pub(super) fn note_own(&mut self, facts: &Facts, now: Nanos) -> bool {
+        let Some(key) = Key::connection(facts, Role::Client) else { return false };
+        let time = facts.first_seen.min(now);
+        // Only who it is matters: it has no span.
+        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time };
+        self.own.offer(key, end, now);
+        true
+    }
+
+    /// Whether the other end of a connection is the agent.
+    pub(super) fn serves_us(&self, facts: &Facts, now: Nanos) -> bool {
+        let key = if self.own.is_empty() { None } else { Key::connection(facts, Role::Server) };
+        key.is_some_and(|key| self.own.find(key, facts.cookie, now) != Match::None)
+    }
+}
+
+fn tie(end: End, key: Key) -> Tie {
+    Tie { trace_id: end.trace_id, span_id: end.span_id, method: Method::TcpSeq, confidence: key.confidence() }
+}

@@ -1,0 +1,132 @@
+//! What is kept per connection besides its streams.
+
+use std::collections::VecDeque;
+
+use wirespan_common::mode::Mode;
+
+use super::recognise::Recognition;
+use crate::flow::{Direction, Facts, Nanos, Role, Side};
+use crate::ledger::Reason;
+use crate::proto::Parser;
+use crate::proto::tls::Handshake;
+use crate::trace::connection::{Lineage, Reported};
+use crate::trace::join::Key;
+use crate::trace::link::Tie;
+use crate::trace::span::{SpanId, TraceId};
+
+/// A connection, as the core sees it.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) watch: Watch,
+    /// Which end this is, where the bytes said so.
+    pub(super) role: Option<Role>,
+    /// `network.protocol.name`.
+    pub(super) protocol: Option<&'static str>,
+    pub(super) tls: Option<Box<Handshake>>,
+    /// How far the streams got: sent, received.
+    reached: [u64; 2],
+    /// Requests that are not over, in order.
+    pub(super) open: VecDeque<Request>,
+    /// Decided when it is first needed, and the same from then on.
+    pub(super) lineage: Option<Lineage>,
+    /// The client's connection, if this is its other end.
+    pub(super) other_end: Option<Tie>,
+    /// The client's end can be found by the server's.
+    pub(super) is_offered: bool,
+    pub(super) segment: Segment,
+    /// For whom the totals count the connection, and how much of it they know already.
+    pub(super) counted: Option<(u32, Option<Role>, Reported)>,
+    /// The process and the epoch of the process table for which the selection was asked.
+    pub(super) asked: Option<(u32, u64)>,
+    pub(super) mode: Option<Mode>,
+}
+
+/// What is done with the bytes.
+pub(super) enum Watch {
+    /// The protocol is not known yet.
+    Guessing(Recognition),
+    /// It is, and is read.
+    Parsing(Box<dyn Parser>),
+    /// It is none of ours: only the connection is reported.
+    Unknown,
+    /// Not traced.
+    Suppressed(Reason),
+}
+
+/// A request that has begun.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) number: u64,
+    pub(super) began: Nanos,
+    pub(super) span_id: SpanId,
+    /// Its trace, if nothing else is found out.
+    pub(super) trace_id: TraceId,
+    pub(super) keys: [Option<Key>; 2],
+    /// The client's span, if this is the server.
+    pub(super) client: Option<Tie>,
+}
+
+/// The part of a connection that was not reported yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    /// `None` for the first: it begins with the connection.
+    pub(super) start: Option<Nanos>,
+    pub(super) before: Reported,
+    pub(super) requests: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::Guessing(Recognition::default())
+    }
+}
+
+impl State {
+    /// Which end of the connection this is. What the bytes said stays: a parser relies on it.
+    pub(super) fn role(&self, facts: &Facts) -> Option<Role> {
+        self.role.or(facts.role)
+    }
+
+    /// How far a stream got.
+    pub(super) const fn reached(&self, way: Direction) -> u64 {
+        self.reached[way as usize]
+    }
+
+    /// A stream got so far.
+    pub(super) fn reach(&mut self, way: Direction, pos: u64) {
+        let reached = &mut self.reached[way as usize];
+        *reached = pos.max(*reached);
+    }
+
+    /// When the part that was not reported yet began.
+    pub(super) fn segment_start(&self, facts: &Facts) -> Nanos {
+        self.segment
+            .start
+            .unwrap_or_else(|| facts.connecting.or(facts.established).unwrap_or(facts.first_seen).min(facts.first_seen))
+    }
+}
+
+/// Which side sends in a direction, seen from an end of that role.
+pub(super) const fn side(role: Role, way: Direction) -> Side {
+    match (role, way) {
+        (Role::Client, Direction::Out) | (Role::Server, Direction::In) => Side::Client,
+        (Role::Client, Direction::In) | (Role::Server, Direction::Out) => Side::Server,
+    }
+}
+
+/// Which way the server's bytes go, seen from an end of that role.
+pub(super) const fn way_of_server(role: Role) -> Direction {
+    match role {
+        Role::Client => Direction::In,
+        Role::Server => Direction::Out,
+    }
+}
+
+/// Which end this is if that side sends in that direction.
+pub(super) const fn role_of(side: Side, way: Direction) -> Role {
+    match (side, way) {
+        (Side::Client, Direction::Out) | (Side::Server, Direction::In) => Role::Client,
+        (Side::Client, Direction::In) | (Side::Server, Direction::Out) => Role::Server,
+    }
+}

@@ -1,0 +1,6 @@
+//! Records in, spans out, with both ends of calls on one machine.
+
+mod calls;
+mod connections;
+mod robustness;
+mod world;

@@ -1,0 +1,220 @@
+//! Requests: their spans, and how the two ends of a call find each other.
+
+use super::world::{Call, NGINX, US, World, print, text};
+use crate::config::Options;
+use crate::flow::{Role, Side};
+use crate::ledger::Count;
+use crate::trace::span::{Kind, Span};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn world() -> World {
+    World::new(Options::default())
+}
+
+fn is_joined(client: &Span, server: &Span) -> bool {
+    server.parent == Some(client.span_id) && server.trace_id == client.trace_id
+}
+
+#[test]
+fn a_call_is_one_trace() {
+    let mut world = world();
+    Call::new(1).open(&mut world).get(&mut world, "/a?token=x").close(&mut world);
+    insta::assert_snapshot!(print(&world.out.spans));
+    assert_eq!(world.ledger.records.delivered(), world.records.len() as u64 - 3, "facts are not counted");
+}
+
+#[test]
+fn requests_of_a_connection_are_joined_one_by_one() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world).get(&mut world, "/1").get(&mut world, "/2").get(&mut world, "/3");
+    let (clients, servers) = (world.requests(Kind::Client), world.requests(Kind::Server));
+    assert_eq!((clients.len(), servers.len()), (3, 3));
+    for (client, server) in clients.iter().zip(&servers) {
+        assert!(is_joined(client, server));
+        assert_eq!(text(server, "wirespan.link.method").as_deref(), Some("tcp-seq"));
+        assert_eq!(text(server, "wirespan.link.confidence").as_deref(), Some("Double(1.0)"));
+        assert_eq!((client.parent, text(client, "wirespan.link.method")), (None, None));
+        assert!(client.start_unix_ns <= server.start_unix_ns && server.end_unix_ns <= client.end_unix_ns);
+    }
+    assert_ne!(clients[0].trace_id, clients[1].trace_id);
+}
+
+#[test]
+fn pipelined_requests_are_joined_too() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    call.open(&mut world).request(&mut world, &get.repeat(3)).response(&mut world, &answer.repeat(3));
+    let (clients, servers) = (world.requests(Kind::Client), world.requests(Kind::Server));
+    assert_eq!(clients.len(), 3);
+    assert!(clients.iter().zip(&servers).all(|(client, server)| is_joined(client, server)));
+}
+
+#[test]
+fn a_request_is_joined_if_its_servers_end_is_told_about_first() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world);
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let at_server = call.segment(Role::Server, Side::Client, 0, get).expect("a server");
+    call.time += 10 * US;
+    let at_client = call.segment(Role::Client, Side::Client, 0, get).expect("a client");
+    world.push(at_server);
+    world.push(at_client);
+    call.sent[0] = get.len() as u64;
+    call.response(&mut world, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert!(is_joined(world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]));
+}
+
+#[test]
+fn sequence_numbers_may_wrap_between_and_in_requests() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.first_seq = [u32::MAX - 10, u32::MAX - 50];
+    call.open(&mut world).get(&mut world, "/1").get(&mut world, "/2");
+    let (clients, servers) = (world.requests(Kind::Client), world.requests(Kind::Server));
+    assert!(is_joined(clients[0], servers[0]) && is_joined(clients[1], servers[1]));
+}
+
+#[test]
+fn connections_joined_in_the_middle_are_joined_by_the_other_directions_number() {
+    // What was seen of the connection before: by the client's end, by the server's end.
+    for [client_saw_it, server_saw_it] in [[false, false], [false, true], [true, false]] {
+        let mut world = world();
+        let mut call = Call::new(1);
+        let cookies = (call.client, call.server);
+        if !client_saw_it {
+            call.client = 0;
+        }
+        if !server_saw_it {
+            call.server = 0;
+        }
+        call.open(&mut world).get(&mut world, "/before");
+        call.joined_at = [(!client_saw_it).then_some(call.sent), (!server_saw_it).then_some(call.sent)];
+        (call.client, call.server) = cookies;
+        call.get(&mut world, "/1").get(&mut world, "/2");
+        let last = |kind| world.requests(kind).split_off(world.requests(kind).len() - 2);
+        for (client, server) in last(Kind::Client).iter().zip(last(Kind::Server)) {
+            assert!(is_joined(client, server), "{client_saw_it} {server_saw_it}");
+            assert_eq!(text(server, "wirespan.link.confidence").as_deref(), Some("Double(0.99)"));
+        }
+        let joined = if server_saw_it { Kind::Client } else { Kind::Server };
+        assert_eq!(text(last(joined)[0], "wirespan.resynchronised").as_deref(), Some("Bool(true)"));
+        assert_eq!(text(last(joined)[1], "wirespan.resynchronised"), None);
+    }
+}
+
+#[test]
+fn two_clients_that_could_be_meant_are_no_parents() {
+    let mut world = world();
+    let (mut one, mut two) = (Call::new(1), Call::new(2));
+    two.first_seq = one.first_seq;
+    two.server = 0;
+    for call in [&mut one, &mut two] {
+        call.joined_at = [Some([500, 500]); 2];
+        call.sent = [500, 500];
+    }
+    two.request(&mut world, "GET / HTTP/1.1\r\n\r\n");
+    one.get(&mut world, "/");
+    let server = world.requests(Kind::Server)[0];
+    assert_eq!((server.parent, text(server, "wirespan.link.method")), (None, None));
+    assert_eq!(world.ledger.counted(Count::AmbiguousJoins), 1);
+}
+
+#[test]
+fn a_server_whose_client_is_elsewhere_is_a_root() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.client = 0;
+    call.open(&mut world).get(&mut world, "/");
+    assert_eq!(world.requests(Kind::Server)[0].parent, None);
+}
+
+#[test]
+fn the_context_that_the_application_sent_decides() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world);
+    call.request(
+        &mut world,
+        &format!("GET / HTTP/1.1\r\nHost: a\r\ntraceparent: {TRACEPARENT}\r\ntracestate: v=1\r\n\r\n"),
+    );
+    call.response(&mut world, "HTTP/1.1 204 No Content\r\n\r\n");
+    let (client, server) = (world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]);
+    for span in [client, server] {
+        assert_eq!(span.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(span.parent.map(|id| id.to_string()).as_deref(), Some("b7ad6b7169203331"));
+        assert_eq!(text(span, "wirespan.link.method").as_deref(), Some("traceparent"));
+        assert_eq!((span.flags, span.trace_state.as_str(), span.parent_is_remote), (1, "v=1", true));
+    }
+    let beside: Vec<_> = server.links.iter().map(|link| (link.trace_id, link.span_id)).collect();
+    assert!(beside.contains(&(client.trace_id, client.span_id)), "the local client is linked to");
+}
+
+#[test]
+fn b3_decides_where_there_is_no_traceparent() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world);
+    call.request(&mut world, "GET / HTTP/1.1\r\nb3: 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\r\n\r\n");
+    call.response(&mut world, "HTTP/1.1 204 No Content\r\n\r\n");
+    let server = world.requests(Kind::Server)[0];
+    assert_eq!(server.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((text(server, "wirespan.link.method").as_deref(), server.flags), (Some("b3"), 0));
+}
+
+#[test]
+fn a_request_refers_to_its_connection() {
+    let mut world = world();
+    Call::new(1).open(&mut world).get(&mut world, "/").close(&mut world);
+    for (kind, role) in [(Kind::Client, "client"), (Kind::Server, "server")] {
+        let (request, connection) = (world.requests(kind)[0], world.connections(role)[0]);
+        let link = &request.links[0];
+        assert_eq!((link.trace_id, link.span_id), (connection.trace_id, connection.span_id));
+        assert_eq!(text(request, "wirespan.connection.id"), text(connection, "wirespan.connection.id"));
+        assert_ne!(request.trace_id, connection.trace_id);
+        assert!(connection.start_unix_ns <= request.start_unix_ns && request.end_unix_ns <= connection.end_unix_ns);
+    }
+}
+
+#[test]
+fn a_request_line_may_come_byte_by_byte() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world);
+    for letter in "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n".chars() {
+        call.request(&mut world, &letter.to_string());
+    }
+    call.response(&mut world, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let (client, server) = (world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]);
+    assert!(is_joined(client, server));
+    assert_eq!(client.start_unix_ns, 1_000 * US + 50 * US + 20 * US, "begins with its first byte");
+    assert_eq!(text(client, "wirespan.resynchronised"), None);
+}
+
+#[test]
+fn a_request_that_dies_with_its_connection_says_how() {
+    use wirespan_common::record::socket::{RESET_RECEIVED, RESET_SENT};
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world).request(&mut world, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    call.end(&mut world, [RESET_RECEIVED, RESET_SENT], 0);
+    for kind in [Kind::Client, Kind::Server] {
+        assert_eq!(text(world.requests(kind)[0], "error.type").as_deref(), Some("connection_reset"));
+    }
+    assert!(is_joined(world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]));
+}
+
+#[test]
+fn a_span_belongs_to_its_process() {
+    let mut world = world();
+    Call::new(1).open(&mut world).get(&mut world, "/");
+    assert_eq!(world.requests(Kind::Client)[0].resource.service, "curl");
+    let server = world.requests(Kind::Server)[0];
+    assert_eq!(server.resource.service, "nginx");
+    let pid = server.resource.attributes.iter().find(|attribute| attribute.key == "process.pid");
+    assert_eq!(pid.map(|pid| pid.value.clone()), Some(i64::from(NGINX).into()));
+}

@@ -1,0 +1,168 @@
+//! Connections: their spans, what is traced, what the kernel is told.
+
+use wirespan_common::mode::Mode;
+use wirespan_common::record::{reason, segment, socket};
+
+use super::world::{AGENT, Call, NGINX, S, World, print, text};
+use crate::config::{Connections, Options, Selection};
+use crate::flow::fact::{Fact, Process};
+use crate::flow::{Cookie, Role};
+use crate::ledger::{Count, Reason, Stage};
+use crate::trace::span::{Kind, Scope, Status, Value};
+
+fn world() -> World {
+    World::new(Options::default())
+}
+
+/// The last thing that the kernel was told about a socket.
+fn mode(world: &World, cookie: u64) -> Option<Mode> {
+    world.out.steering.iter().rev().find(|(told, _)| *told == Cookie(cookie)).map(|&(_, mode)| mode)
+}
+
+#[test]
+fn both_ends_of_a_connection_are_one_trace() {
+    let mut world = world();
+    Call::new(1).open(&mut world).close(&mut world);
+    insta::assert_snapshot!(print(&world.out.spans));
+    let (client, server) = (world.connections("client")[0], world.connections("server")[0]);
+    assert_eq!((server.parent, server.trace_id), (Some(client.span_id), client.trace_id));
+    assert_eq!(client.parent, None);
+}
+
+#[test]
+fn a_connection_that_was_refused_is_a_span() {
+    let mut world = world();
+    let call = Call::new(1);
+    let mut record = call.socket(Role::Client, reason::CLOSE);
+    record.flags = socket::ACTIVE;
+    record.error = 111;
+    record.connect_ns = call.time - 500;
+    call.emit(&mut world, Role::Client, record);
+    let span = world.connections("client")[0];
+    assert_eq!((span.status, text(span, "error.type").as_deref()), (Status::Error, Some("connection_refused")));
+    assert_eq!(span.end_unix_ns - span.start_unix_ns, 500);
+    assert!(world.out.steering.is_empty(), "it is gone");
+}
+
+#[test]
+fn a_long_connection_is_reported_in_segments() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.server = 0;
+    call.open(&mut world).get(&mut world, "/1").report(&mut world);
+    call.time = 61 * S;
+    call.get(&mut world, "/2").report(&mut world);
+    call.time = 62 * S;
+    call.report(&mut world);
+    call.time = 100 * S;
+    call.close(&mut world);
+    let spans = world.connections("client");
+    let segments: Vec<_> = spans.iter().map(|span| text(span, "wirespan.connection.segment")).collect();
+    assert_eq!(segments, [Some("Int(0)".to_owned()), Some("Int(1)".to_owned())]);
+    assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id));
+    assert!(spans.iter().all(|span| text(span, "wirespan.connection.id") == Some(spans[0].span_id.to_string())));
+    assert_eq!(spans[1].links.iter().map(|link| link.span_id).collect::<Vec<_>>(), [spans[0].span_id]);
+    assert_eq!(spans[0].end_unix_ns, spans[1].start_unix_ns);
+    let sum = |key| spans.iter().map(|span| if let Some(Value::Int(n)) = span.get(key) { *n } else { 0 }).sum::<i64>();
+    assert_eq!(sum("wirespan.tcp.sent"), call.sent[0].cast_signed());
+    assert_eq!(sum("wirespan.tcp.received"), call.sent[1].cast_signed());
+    assert_eq!(sum("wirespan.connection.requests"), 2);
+}
+
+#[test]
+fn connections_may_be_turned_off_or_only_counted() {
+    for connections in [Connections::Off, Connections::Metrics] {
+        let mut world = World::new(Options { connections, ..Options::default() });
+        Call::new(1).open(&mut world).get(&mut world, "/").close(&mut world);
+        assert!(world.out.spans.iter().all(|span| span.scope == Scope::L7 && span.links.is_empty()));
+        assert_eq!(world.out.spans.len(), 2);
+        let totals: Vec<_> = world.pipeline.connection_totals().iter().collect();
+        if connections == Connections::Metrics {
+            assert_eq!(totals.len(), 2);
+            assert!(totals.iter().all(|total| (total.opened, total.closed, total.failed) == (1, 1, 0)));
+            assert_eq!((totals[0].sent, totals[0].received), (totals[1].received, totals[1].sent));
+            assert!(totals[0].sent > 0);
+        } else {
+            assert!(totals.is_empty());
+        }
+    }
+}
+
+#[test]
+fn the_kernel_is_told_how_much_to_copy() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world).get(&mut world, "/");
+    assert_eq!((mode(&world, call.client), mode(&world, call.server)), (Some(Mode::Heads), Some(Mode::Heads)));
+
+    let mut other = Call::new(2);
+    other.open(&mut world);
+    for _ in 0..4 {
+        other.request(&mut world, "\0\u{1}binary").response(&mut world, "\0\u{2}binary");
+    }
+    assert_eq!(mode(&world, other.client), Some(Mode::Opaque));
+    assert_eq!(world.ledger.counted(Count::UnknownProtocol), 2);
+
+    let told = world.out.steering.len();
+    call.get(&mut world, "/");
+    assert_eq!(world.out.steering.len(), told, "once is enough");
+}
+
+#[test]
+fn the_agents_own_connections_are_not_traced_at_either_end() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.tgids[0] = AGENT;
+    call.open(&mut world).get(&mut world, "/v1/traces").close(&mut world);
+    assert!(world.out.spans.is_empty(), "{:?}", world.out.spans);
+    let records = &world.ledger.records;
+    assert_eq!(records.dropped(Stage::Trace, Reason::Own) + records.delivered(), world.records.len() as u64 - 3);
+    assert_eq!(records.delivered(), 0);
+}
+
+#[test]
+fn a_socket_that_the_kernel_marks_as_ours_is_not_traced() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.server = 0;
+    let mut record =
+        call.segment(Role::Client, crate::flow::Side::Client, 0, b"GET / HTTP/1.1\r\n\r\n").expect("a client");
+    let flags = std::mem::offset_of!(wirespan_common::record::Segment, flags);
+    let marked = u32::from_ne_bytes(record[flags..flags + 4].try_into().expect("four bytes")) | segment::SELF;
+    record[flags..flags + 4].copy_from_slice(&marked.to_ne_bytes());
+    world.push(record);
+    assert_eq!(mode(&world, call.client), Some(Mode::Off));
+    call.time += S;
+    call.close(&mut world);
+    assert!(world.out.spans.is_empty());
+}
+
+#[test]
+fn ports_and_processes_that_were_not_asked_for_are_not_traced() {
+    let except = |what: &str| Selection { except: vec![what.parse().expect("a selector")], ..Selection::default() };
+    let mut by_port = World::new(Options { selection: except("port:80"), ..Options::default() });
+    Call::new(1).open(&mut by_port).get(&mut by_port, "/").close(&mut by_port);
+    assert!(by_port.out.spans.is_empty());
+    assert!(by_port.ledger.records.dropped(Stage::Trace, Reason::Deselected) > 0);
+    assert_eq!(by_port.ledger.records.delivered(), 0);
+
+    let mut by_process = world();
+    let nginx = Process { tgid: NGINX, start_ns: 1, name: "nginx".to_owned(), deselected: true, ..Process::default() };
+    by_process.fact(&Fact::Process(nginx));
+    let mut call = Call::new(1);
+    call.open(&mut by_process).get(&mut by_process, "/");
+    assert_eq!(mode(&by_process, call.server), Some(Mode::Off));
+    call.close(&mut by_process);
+    assert_eq!(by_process.requests(Kind::Client).len(), 1);
+    assert!(by_process.requests(Kind::Server).is_empty() && by_process.connections("server").is_empty());
+}
+
+#[test]
+fn what_is_open_at_the_end_is_reported() {
+    let mut world = world();
+    Call::new(1).open(&mut world).request(&mut world, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.finish();
+    let client = world.requests(Kind::Client)[0];
+    assert_eq!((client.status, text(client, "wirespan.incomplete").as_deref()), (Status::Unset, Some("Bool(true)")));
+    assert_eq!(text(world.connections("client")[0], "wirespan.connection.end").as_deref(), Some("open"));
+}

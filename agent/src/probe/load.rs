@@ -1,0 +1,201 @@
+//! From the embedded object to loaded programs: what is needed, what is missing, what to do about it.
+
+use std::io;
+
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use rustix::thread::CapabilitySet;
+use wirespan_common::settings::{MAX_HEAD_BYTES, Settings as KernelSettings};
+use zerocopy::IntoBytes as _;
+
+use super::{btf, fields, verdict::Verdict};
+
+/// Where the running kernel describes its types.
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
+
+/// What the plane is loaded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Size of each CPU's ring buffer: a power of two, at least one page, bytes.
+    pub ring_bytes: u32,
+    /// Bytes copied of each message of the end that opened the connection; at most [`MAX_HEAD_BYTES`].
+    pub request_head_bytes: u32,
+    /// Bytes copied of each message of the end that accepted it; at most [`MAX_HEAD_BYTES`].
+    pub response_head_bytes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let defaults = KernelSettings::DEFAULT;
+        Self {
+            ring_bytes: default_ring_bytes(),
+            request_head_bytes: defaults.request_head_bytes,
+            response_head_bytes: defaults.response_head_bytes,
+        }
+    }
+}
+
+/// All ring buffers together take 16 MiB at most. One takes 1 MiB at most: a larger one would not stay in a CPU's cache
+/// (measured: 4 MiB instead of 0.5 MiB costs 100 ns more per record), and it is emptied every millisecond under load. One
+/// takes 256 KiB at least, room for 30 of the largest heads.
+fn default_ring_bytes() -> u32 {
+    let cpus = u32::try_from(cpus().unwrap_or(1).max(1)).unwrap_or(1);
+    let each = (16 << 20) / cpus.next_power_of_two();
+    each.clamp(256 << 10, 1 << 20)
+}
+
+/// How many CPUs the kernel may ever bring up.
+pub(super) fn cpus() -> io::Result<usize> {
+    aya::util::nr_cpus().map_err(|(_, error)| error)
+}
+
+/// Why nothing can be traced here. Each names the thing and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Built by plain cargo.
+    #[error("this binary was built without its kernel programs: build it with `cargo xtask build`")]
+    NoObject,
+    /// Missing capabilities.
+    #[error(
+        "not allowed to load kernel programs: run as root, or with the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (missing: {missing})"
+    )]
+    NotPrivileged {
+        /// Their names.
+        missing: String,
+    },
+    /// No type information.
+    #[error(
+        "{BTF_PATH} can't be read ({source}): the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, and /sys must be mounted"
+    )]
+    NoBtf {
+        /// Why.
+        source: io::Error,
+    },
+    /// Damaged type information.
+    #[error("{BTF_PATH} can't be understood: {source}")]
+    BadBtf {
+        /// Where.
+        source: btf::Damaged,
+    },
+    /// A kernel unlike all we know.
+    #[error("the kernel has no field `{field}`, which is needed: please report it with the output of `uname -a`")]
+    NoField {
+        /// Its name.
+        field: String,
+    },
+    /// Kernel lockdown.
+    #[error(
+        "kernel lockdown is in confidentiality mode, which forbids reading kernel memory: boot with lockdown=integrity or none"
+    )]
+    Lockdown,
+    /// No cgroup v2.
+    #[error(
+        "cgroup v2 is neither mounted nor can it be ({source}): mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`"
+    )]
+    NoCgroup {
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refused the maps or the object.
+    #[error("the kernel refused the programs' maps: {source}")]
+    Refused {
+        /// Why.
+        source: Box<EbpfError>,
+    },
+    /// A ring buffer could not be made.
+    #[error("can't make a ring buffer of {bytes} bytes for CPU {cpu}: {reason}")]
+    Ring {
+        /// Which CPU.
+        cpu: u32,
+        /// Its size.
+        bytes: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The payload probes are not there: nothing useful is left.
+    #[error("no packet probe could be attached, so nothing can be traced: {}", .verdicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NothingWorks {
+        /// What became of each probe.
+        verdicts: Vec<Verdict>,
+    },
+}
+
+/// The object, its maps made, no program loaded yet.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    pub(super) btf: Btf,
+    /// Optional kernel fields that are not there.
+    pub(super) missing_fields: Vec<String>,
+}
+
+/// Where the programs keep what they remember of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum States {
+    /// With the socket: cheapest, and gone with it.
+    WithSocket,
+    /// In a hash by socket cookie, for kernels before 5.11.
+    ByCookie,
+}
+
+/// Checks what is needed, resolves the kernel's fields and makes the maps.
+pub(super) fn load(settings: Settings, states: States) -> Result<Loaded, LoadError> {
+    let object = object().ok_or(LoadError::NoObject)?;
+    privileged()?;
+    if std::fs::read_to_string(LOCKDOWN_PATH).is_ok_and(|modes| modes.contains("[confidentiality]")) {
+        return Err(LoadError::Lockdown);
+    }
+    let bytes = std::fs::read(BTF_PATH).map_err(|source| LoadError::NoBtf { source })?;
+    let parsed = btf::Btf::parse(&bytes).map_err(|source| LoadError::BadBtf { source })?;
+    let resolved = fields::resolve(&parsed).map_err(|field| LoadError::NoField { field })?;
+    let kernel_settings = KernelSettings {
+        own_tgid: std::process::id(),
+        request_head_bytes: settings.request_head_bytes.min(MAX_HEAD_BYTES),
+        response_head_bytes: settings.response_head_bytes.min(MAX_HEAD_BYTES),
+        states_by_cookie: u32::from(states == States::ByCookie),
+        offsets: resolved.offsets,
+        ..KernelSettings::DEFAULT
+    };
+    drop(parsed);
+    drop(bytes);
+
+    let refused = |source: EbpfError| LoadError::Refused { source: Box::new(source) };
+    let btf = Btf::from_sys_fs().map_err(|source| refused(source.into()))?;
+    let cpus = cpus().map_err(|source| LoadError::NoBtf { source })?;
+    let mut loader = EbpfLoader::new();
+    if states == States::WithSocket {
+        // Not used, and an LRU hash takes all its memory at once.
+        loader.map_max_entries("STATES_BY_COOKIE", 1);
+    }
+    let ebpf = loader
+        .btf(Some(&btf))
+        .override_global("SETTINGS", kernel_settings.as_bytes(), true)
+        .map_max_entries("RINGS", u32::try_from(cpus).unwrap_or(u32::MAX))
+        .load(object)
+        .map_err(refused)?;
+    Ok(Loaded { ebpf, btf, missing_fields: resolved.missing })
+}
+
+#[cfg(wirespan_bpf_object)]
+fn object() -> Option<&'static [u8]> {
+    Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan.bpf.o")))
+}
+
+#[cfg(not(wirespan_bpf_object))]
+fn object() -> Option<&'static [u8]> {
+    None
+}
+
+/// CAP_SYS_ADMIN stands for the two younger capabilities, on old kernels necessarily.
+fn privileged() -> Result<(), LoadError> {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let admin = held.contains(CapabilitySet::SYS_ADMIN);
+    let missing: Vec<&str> = [
+        ("CAP_BPF", admin || held.contains(CapabilitySet::BPF)),
+        ("CAP_PERFMON", admin || held.contains(CapabilitySet::PERFMON)),
+        ("CAP_NET_ADMIN", held.contains(CapabilitySet::NET_ADMIN)),
+    ]
+    .into_iter()
+    .filter_map(|(name, held)| (!held).then_some(name))
+    .collect();
+    if missing.is_empty() { Ok(()) } else { Err(LoadError::NotPrivileged { missing: missing.join(", ") }) }
+}

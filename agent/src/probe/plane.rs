@@ -1,0 +1,341 @@
+//! The kernel plane, loaded and attached.
+
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
+use aya::programs::{BtfTracePoint, Program};
+use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
+use aya::{Btf, Ebpf};
+use rustix::time::ClockId;
+use wirespan_common::{count::Counter, mode::Mode};
+
+use super::cgroup;
+use super::load::{self, LoadError, Settings, States};
+use super::ring::{Rings, chain};
+use super::verdict::{Standing, Verdict};
+use crate::flow::{Cookie, Nanos};
+
+/// The loaded and attached programs. Dropping it detaches them all: they belong to file descriptors of this process, so
+/// that nothing stays behind however it ends.
+pub struct Plane {
+    /// Held for the programs and their links.
+    ebpf: Ebpf,
+    rings: Rings,
+    orders: BpfHashMap<MapData, u64, u32>,
+    newest_order: Array<MapData, u32>,
+    given: u32,
+    deselected: BpfHashMap<MapData, u32, u32>,
+    counters: PerCpuArray<MapData, u64>,
+    verdicts: Vec<Verdict>,
+}
+
+/// The kernel's counters, all CPUs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that programs wanted to emit.
+    pub attempted: u64,
+    /// Records refused because a ring buffer was full.
+    pub ring_full: u64,
+    /// Packets that could not be read.
+    pub bad_packets: u64,
+    /// Sockets without memory for our state.
+    pub no_storage: u64,
+    /// Payloads that could not be copied.
+    pub copy_failed: u64,
+    /// Records that were handed over after younger ones.
+    pub late: u64,
+}
+
+/// A hook: its purpose, its program, and what is lost without it.
+struct Hook {
+    probe: &'static str,
+    program: &'static str,
+    event: &'static str,
+    without: &'static str,
+}
+
+/// Typed tracepoints, in the order in which they are attached: first what lets the packets be understood.
+const TRACEPOINTS: &[Hook] = &[
+    Hook {
+        probe: "process birth",
+        program: "fork",
+        event: "sched_process_fork",
+        without: "a process that ends before it is looked at has no name",
+    },
+    Hook {
+        probe: "process exec",
+        program: "exec",
+        event: "sched_process_exec",
+        without: "a process that ends before it is looked at has no name",
+    },
+    Hook {
+        probe: "process end",
+        program: "exit",
+        event: "sched_process_exit",
+        without: "a process id that is used again is told apart late",
+    },
+    Hook {
+        probe: "connections",
+        program: "state_change",
+        event: "inet_sock_set_state",
+        without: "no connect times, no failed connections, no end of connections",
+    },
+    Hook {
+        probe: "resets sent",
+        program: "reset_sent",
+        event: "tcp_send_reset",
+        without: "resets in answer to unwanted segments look like ordinary ends",
+    },
+    Hook {
+        probe: "resets received",
+        program: "reset_received",
+        event: "tcp_receive_reset",
+        without: "resets are recognised by the socket's error only",
+    },
+    Hook {
+        probe: "readers",
+        program: "read",
+        event: "tcp_rcv_space_adjust",
+        without: "servers are known by their listening sockets only",
+    },
+];
+
+const SENDERS: Hook = Hook {
+    probe: "senders",
+    program: "send",
+    event: "tcp_sendmsg_locked",
+    without: "clients are known by their call of connect only",
+};
+
+impl Plane {
+    /// Loads and attaches everything that works here.
+    ///
+    /// # Errors
+    /// If nothing useful can work; the error says what to do.
+    pub fn load(settings: Settings) -> Result<Self, LoadError> {
+        let plane = Self::load_with(settings, States::WithSocket)?;
+        // Before 5.11 the kernel refuses tracing programs that use socket storage.
+        if !plane.verdicts.iter().any(|verdict| verdict.standing == Standing::Broken) {
+            return Ok(plane);
+        }
+        drop(plane);
+        let mut plane = Self::load_with(settings, States::ByCookie)?;
+        plane.verdicts.push(Verdict {
+            probe: "socket state",
+            standing: Standing::Degraded,
+            reason:
+                "kept in a hash by socket cookie, because the kernel lets no tracing program use socket storage (5.11 \
+                     does): connect times are unknown, and each packet costs about 40 ns more"
+                    .to_owned(),
+        });
+        Ok(plane)
+    }
+
+    fn load_with(settings: Settings, states: States) -> Result<Self, LoadError> {
+        let loaded = load::load(settings, states)?;
+        let (mut ebpf, btf) = (loaded.ebpf, loaded.btf);
+        let cpus = load::cpus().map_err(|source| LoadError::NoBtf { source })?;
+        let rings = Rings::make(map_mut(&mut ebpf, "RINGS")?, cpus, settings.ring_bytes)?;
+
+        let mut verdicts = Vec::new();
+        for hook in TRACEPOINTS {
+            let outcome = tracepoint(&mut ebpf, &btf, hook);
+            verdicts.push(verdict(hook, outcome.map(|()| format!("tp_btf/{}", hook.event))));
+        }
+        verdicts.push(senders(&mut ebpf, &btf));
+        // Packets last: their records find everything else in place.
+        let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
+        let packets = ["egress", "ingress"].map(|name| packets(&mut ebpf, name, &root));
+        let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
+        verdicts.extend(packets);
+        if !useful {
+            return Err(LoadError::NothingWorks { verdicts });
+        }
+        if !loaded.missing_fields.is_empty() {
+            verdicts.push(Verdict {
+                probe: "kernel fields",
+                standing: Standing::Degraded,
+                reason: format!("not in this kernel: {}", loaded.missing_fields.join(", ")),
+            });
+        }
+        let orders = typed(&mut ebpf, "ORDERS")?;
+        let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
+        let deselected = typed(&mut ebpf, "DESELECTED")?;
+        let counters = typed(&mut ebpf, "COUNTERS")?;
+        Ok(Self { ebpf, rings, orders, newest_order, given: 0, deselected, counters, verdicts })
+    }
+
+    /// What became of each probe.
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// Hands over the records that are ready, in order of time. How many there were.
+    pub fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> usize {
+        self.rings.poll(now().0, sink)
+    }
+
+    /// Hands over every record that is left, however young. For the end, when nothing is attached any more or nobody
+    /// waits for what comes.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        self.rings.flush(sink);
+    }
+
+    /// Detaches every program. Records already written can still be polled.
+    pub fn detach(&mut self) {
+        let names: Vec<String> = self.ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            // Unloading drops the links.
+            let outcome = match self.ebpf.program_mut(&name) {
+                Some(Program::BtfTracePoint(program)) => program.unload(),
+                Some(Program::FEntry(program)) => program.unload(),
+                Some(Program::KProbe(program)) => program.unload(),
+                Some(Program::CgroupSkb(program)) => program.unload(),
+                _ => Ok(()),
+            };
+            if let Err(error) = outcome
+                && !matches!(error, ProgramError::NotLoaded)
+            {
+                tracing::debug!("{name} could not be unloaded: {}", chain(&error));
+            }
+        }
+    }
+
+    /// How a socket is to be captured from now on.
+    pub fn steer(&mut self, cookie: Cookie, mode: Mode) {
+        let outcome = self.orders.insert(cookie.0, mode as u32, 0).and_then(|()| {
+            // After the order itself: who sees the number finds the order.
+            self.given = self.given.wrapping_add(1);
+            self.newest_order.set(0, self.given, 0)
+        });
+        if let Err(error) = outcome {
+            tracing::debug!("socket {}: its capture mode could not be set: {}", cookie.0, chain(&error));
+        }
+    }
+
+    /// New sockets of this process are not recorded.
+    pub fn deselect(&mut self, tgid: u32) {
+        if let Err(error) = self.deselected.insert(tgid, 1, 0) {
+            tracing::debug!("process {tgid} could not be deselected in the kernel: {}", chain(&error));
+        }
+    }
+
+    /// New sockets of this process are recorded (again).
+    pub fn select(&mut self, tgid: u32) {
+        // Most processes never were deselected.
+        let _absent = self.deselected.remove(&tgid);
+    }
+
+    /// The kernel's counters.
+    pub fn counts(&self) -> Counts {
+        let sum = |counter: Counter| {
+            self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().copied().sum::<u64>())
+        };
+        // Refusals first: what is attempted in between must not look like a record that reached a ring.
+        let ring_full = sum(Counter::RingFull);
+        Counts {
+            attempted: sum(Counter::Attempted),
+            ring_full,
+            bad_packets: sum(Counter::BadPacket),
+            no_storage: sum(Counter::NoStorage),
+            copy_failed: sum(Counter::CopyFailed),
+            late: self.rings.late(),
+        }
+    }
+}
+
+/// The time on the records' clock.
+#[must_use]
+pub fn now() -> Nanos {
+    let time = rustix::time::clock_gettime(ClockId::Boottime);
+    Nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
+fn tracepoint(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), ProgramError> {
+    let program: &mut BtfTracePoint = program(ebpf, hook.program)?;
+    program.load(hook.event, btf)?;
+    program.attach().map(drop)
+}
+
+/// The sender hook: the cheapest that works.
+fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
+    let first = match tracepoint(ebpf, btf, &SENDERS) {
+        Ok(()) => return verdict(&SENDERS, Ok(format!("tp_btf/{}", SENDERS.event))),
+        Err(error) => error,
+    };
+    let second = (|| {
+        let program: &mut FEntry = program(ebpf, "send_fentry")?;
+        program.load("tcp_sendmsg", btf)?;
+        program.attach().map(drop)
+    })();
+    let Err(second) = second else { return verdict(&SENDERS, Ok("fentry/tcp_sendmsg".to_owned())) };
+    let third = (|| {
+        let program: &mut KProbe = program(ebpf, "send_kprobe")?;
+        program.load()?;
+        program.attach("tcp_sendmsg", 0).map(drop)
+    })();
+    let Err(third) = third else { return verdict(&SENDERS, Ok("kprobe/tcp_sendmsg".to_owned())) };
+    tracing::debug!("fentry/tcp_sendmsg: {}; kprobe/tcp_sendmsg: {}", chain(&second), chain(&third));
+    verdict(&SENDERS, Err(first))
+}
+
+fn packets(ebpf: &mut Ebpf, name: &'static str, root: &cgroup::Root) -> Verdict {
+    let (probe, kind) = match name {
+        "egress" => ("packets sent", CgroupSkbAttachType::Egress),
+        _ => ("packets received", CgroupSkbAttachType::Ingress),
+    };
+    let outcome = (|| {
+        let program: &mut CgroupSkb = program(ebpf, name)?;
+        program.load()?;
+        // With links several programs always coexist; asking for it would be refused.
+        program.attach(&root.directory, kind, CgroupAttachMode::Single).map(drop)
+    })();
+    let hook =
+        Hook { probe, program: name, event: "cgroup_skb", without: "this direction of every connection is unseen" };
+    verdict(&hook, outcome.map(|()| format!("cgroup_skb/{name} on {}", root.place)))
+}
+
+fn verdict(hook: &Hook, outcome: Result<String, ProgramError>) -> Verdict {
+    match outcome {
+        Ok(reason) => Verdict { probe: hook.probe, standing: Standing::Active, reason },
+        Err(error) => {
+            // A kernel without the event is one thing, a program that it refuses another.
+            let standing = match &error {
+                ProgramError::Btf(_) => Standing::Unsupported,
+                _ => Standing::Broken,
+            };
+            let reason = format!("{}: {}; {}", hook.event, one_line(&chain(&error)), hook.without);
+            Verdict { probe: hook.probe, standing, reason }
+        }
+    }
+}
+
+/// The verifier's log is for a bug report, not for the screen.
+fn one_line(text: &str) -> String {
+    tracing::debug!("{text}");
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProgramError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+    <&mut P>::try_from(program)
+}
+
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, LoadError> {
+    ebpf.map_mut(name).ok_or_else(|| missing_map(name))
+}
+
+fn typed<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| missing_map(name))?;
+    T::try_from(map).map_err(|source| LoadError::Refused { source: Box::new(source.into()) })
+}
+
+fn missing_map(name: &str) -> LoadError {
+    let source = aya::maps::MapError::InvalidName { name: name.to_owned() };
+    LoadError::Refused { source: Box::new(source.into()) }
+}

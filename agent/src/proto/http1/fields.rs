@@ -1,0 +1,135 @@
+//! Header fields: one after the other, never stopping at a bad one.
+
+use super::guess::is_token;
+
+/// A header field, as it lies in the head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field<'a> {
+    /// Without white space around it, in the case in which it was sent.
+    pub(super) name: &'a [u8],
+    /// With the line breaks of a folded value still in it.
+    raw: &'a [u8],
+}
+
+/// A line that is no header field.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BadLine;
+
+/// Walks the lines after the first one of a head, up to its empty line. A last line without its line feed is left out,
+/// because it may be only the beginning of one.
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+/// The value as text; folded lines (RFC 9112, 5.2) are joined by a space.
+pub(super) fn text(field: &Field<'_>) -> String {
+    let value = field.value();
+    if !value.contains(&b'\n') {
+        return String::from_utf8_lossy(value).into_owned();
+    }
+    let mut joined = String::with_capacity(value.len());
+    for line in value.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
+        if !joined.is_empty() {
+            joined.push(' ');
+        }
+        joined.push_str(&String::from_utf8_lossy(line));
+    }
+    joined
+}
+
+impl<'a> Field<'a> {
+    /// Whether it has this name, in any case.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// The value without white space around it.
+    pub(super) fn value(&self) -> &'a [u8] {
+        self.raw.trim_ascii()
+    }
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(lines: &'a [u8]) -> Self {
+        Self { rest: lines }
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, BadLine>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut end = line_feed(self.rest, 0)?;
+        if self.rest[..end].trim_ascii().is_empty() && !matches!(self.rest[0], b' ' | b'\t') {
+            self.rest = &[];
+            return None;
+        }
+        while matches!(self.rest.get(end + 1), Some(b' ' | b'\t')) {
+            match line_feed(self.rest, end + 1) {
+                Some(next) => end = next,
+                None => {
+                    self.rest = &[];
+                    return None;
+                }
+            }
+        }
+        let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
+        self.rest = rest;
+        Some(split(line).ok_or(BadLine))
+    }
+}
+
+fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
+    bytes[from..].iter().position(|&byte| byte == b'\n').map(|at| from + at)
+}
+
+fn split(line: &[u8]) -> Option<Field<'_>> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return None;
+    }
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let name = line[..colon].trim_ascii_end();
+    (!name.is_empty() && name.iter().all(|&byte| is_token(byte))).then_some(Field { name, raw: &line[colon + 1..] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &[u8], expect: &[Option<(&str, &str)>]) {
+        let fields: Vec<_> = Fields::new(lines)
+            .map(|field| field.ok().map(|field| (String::from_utf8_lossy(field.name).into_owned(), text(&field))))
+            .collect();
+        let expect: Vec<_> = expect.iter().map(|field| field.map(|(n, v)| (n.to_owned(), v.to_owned()))).collect();
+        assert_eq!(fields, expect, "{:?}", String::from_utf8_lossy(lines));
+    }
+
+    #[test]
+    fn fields_are_read_up_to_the_empty_line() {
+        check(b"Host: a\r\nX:\r\n\r\nBody: no\r\n", &[Some(("Host", "a")), Some(("X", ""))]);
+    }
+
+    #[test]
+    fn bare_line_feeds_and_folds_are_understood() {
+        check(b"A:1\nB: 2\n\tx\r\n  y \r\nC : 3\n\n", &[Some(("A", "1")), Some(("B", "2 x y")), Some(("C", "3"))]);
+    }
+
+    #[test]
+    fn a_bad_line_does_not_hide_the_next() {
+        check(
+            b" fold of nothing\r\nno colon\r\n: no name\r\nna me: x\r\n\0: y\r\nA: 1\r\n",
+            &[None, None, None, None, None, Some(("A", "1"))],
+        );
+    }
+
+    #[test]
+    fn a_line_without_its_end_is_left_out() {
+        check(b"A: 1\r\nB: 2", &[Some(("A", "1"))]);
+        check(b"A: 1\r\nB: 2\r\n fold", &[Some(("A", "1"))]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        check(b"A: \xffx\0\r\n", &[Some(("A", "\u{fffd}x\0"))]);
+    }
+}

@@ -1,0 +1,260 @@
+//! Message heads: the request or status line and the fields that matter to a trace.
+
+use super::Http;
+use super::b3::B3;
+use super::fields::{Field, Fields, text};
+use super::framing::Lengths;
+use super::guess::is_token;
+
+/// Looks for the empty line that ends a head, across any pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum EndScan {
+    /// Somewhere in a line.
+    #[default]
+    Inside,
+    /// Just after a line feed.
+    LineStart,
+    /// After a line feed and a carriage return.
+    LineStartReturn,
+}
+
+/// A request's head.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    pub(super) http: Http,
+    pub(super) lengths: Lengths,
+    /// `Expect: 100-continue`.
+    pub(super) expects: bool,
+    /// Some lines break the rules.
+    pub(super) malformed: bool,
+}
+
+/// A response's head.
+#[derive(Debug, Default)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) lengths: Lengths,
+    /// `Upgrade`.
+    pub(super) upgrade: Option<String>,
+    /// Some lines break the rules.
+    pub(super) malformed: bool,
+}
+
+impl EndScan {
+    /// For the trailer of a chunked body, which may be empty.
+    pub(super) fn at_line_start() -> Self {
+        Self::LineStart
+    }
+
+    /// Takes bytes; returns the index after the line feed of the empty line.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut index = 0;
+        loop {
+            *self = match (*self, bytes.get(index)?) {
+                (Self::Inside, _) => {
+                    index += bytes[index..].iter().position(|&byte| byte == b'\n')? + 1;
+                    Self::LineStart
+                }
+                (Self::LineStart | Self::LineStartReturn, b'\n') => return Some(index + 1),
+                (Self::LineStart, b'\r') => {
+                    index += 1;
+                    Self::LineStartReturn
+                }
+                (Self::LineStart | Self::LineStartReturn, _) => Self::Inside,
+            };
+        }
+    }
+}
+
+impl Request {
+    /// Reads a head as far as it is there. `None` if it does not begin with a request line.
+    pub(super) fn parse(head: &[u8]) -> Option<Self> {
+        let (line, whole, lines) = first_line(head);
+        let mut request = Self::default();
+        request.line(line, whole)?;
+        let mut context = Context::default();
+        for field in Fields::new(lines) {
+            match field {
+                Ok(field) => request.field(field, &mut context),
+                Err(_) => request.malformed = true,
+            }
+        }
+        request.malformed |= request.lengths.contradict();
+        request.http.b3 = context.b3.single();
+        request.http.traceparent = context.traceparent.filter(|_| context.traceparents == 1);
+        request.http.forwarded = context.forwarded.or(context.forwarded_for);
+        Some(request)
+    }
+
+    fn line(&mut self, line: &[u8], whole: bool) -> Option<()> {
+        let space = line.iter().position(|&byte| byte == b' ')?;
+        let (method, rest) = (&line[..space], line[space + 1..].trim_ascii_start());
+        if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
+            return None;
+        }
+        let last = rest.iter().rposition(|&byte| byte == b' ');
+        let version = last.and_then(|last| rest[last + 1..].strip_prefix(b"HTTP/1."));
+        let target = match (version, last) {
+            (Some([minor @ b'0'..=b'9', ..]), Some(last)) => {
+                self.http.minor_version = u8::from(*minor != b'0');
+                &rest[..last]
+            }
+            _ if whole => return None,
+            _ => {
+                self.http.minor_version = 1;
+                rest.split(|&byte| byte == b' ').next().unwrap_or_default()
+            }
+        };
+        self.http.method = String::from_utf8_lossy(method).into_owned();
+        self.http.target = String::from_utf8_lossy(target.trim_ascii_end()).into_owned();
+        Some(())
+    }
+
+    fn field<'a>(&mut self, field: Field<'a>, context: &mut Context<'a>) {
+        let first = |place: &mut Option<String>| {
+            if place.is_none() {
+                *place = Some(text(&field));
+            }
+        };
+        match field.name.len() {
+            4 if field.is("host") => first(&mut self.http.host),
+            6 if field.is("expect") => self.expects |= field.value().eq_ignore_ascii_case(b"100-continue"),
+            9 if field.is("forwarded") => first(&mut context.forwarded),
+            10 if field.is("user-agent") => first(&mut self.http.user_agent),
+            10 if field.is("tracestate") => match &mut self.http.tracestate {
+                Some(states) => {
+                    states.push(',');
+                    states.push_str(&text(&field));
+                }
+                none => *none = Some(text(&field)),
+            },
+            11 if field.is("traceparent") => {
+                context.traceparents += 1;
+                first(&mut context.traceparent);
+            }
+            12 if field.is("x-request-id") => first(&mut self.http.request_id),
+            15 if field.is("x-forwarded-for") => first(&mut context.forwarded_for),
+            17 if field.is("x-forwarded-proto") => first(&mut self.http.forwarded_proto),
+            2 | 10..=12 | 17 if field.name.contains(&b'3') => context.b3.take(field),
+            _ => self.lengths.take(&field),
+        }
+    }
+}
+
+impl Response {
+    /// Reads a head as far as it is there. `None` if it does not begin with a status line.
+    pub(super) fn parse(head: &[u8]) -> Option<Self> {
+        let (line, _, lines) = first_line(head);
+        let mut response = Self { status: status(line)?, ..Self::default() };
+        for field in Fields::new(lines) {
+            match field {
+                Ok(field) if field.is("upgrade") => response.upgrade = Some(text(&field)),
+                Ok(field) => response.lengths.take(&field),
+                Err(_) => response.malformed = true,
+            }
+        }
+        response.malformed |= response.lengths.contradict();
+        Some(response)
+    }
+}
+
+/// What is decided only once the whole head was read.
+#[derive(Default)]
+struct Context<'a> {
+    traceparent: Option<String>,
+    traceparents: usize,
+    forwarded: Option<String>,
+    forwarded_for: Option<String>,
+    b3: B3<'a>,
+}
+
+/// The first line without its end, whether that end was there, and the lines after it.
+fn first_line(head: &[u8]) -> (&[u8], bool, &[u8]) {
+    match head.iter().position(|&byte| byte == b'\n') {
+        Some(end) => (head[..end].trim_ascii_end(), true, &head[end + 1..]),
+        None => (head, false, &[]),
+    }
+}
+
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    let [minor, b' ', code @ ..] = rest else { return None };
+    let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', after @ ..] = code.trim_ascii_start() else { return None };
+    let ends = matches!(after.first(), None | Some(b' '));
+    (minor.is_ascii_digit() && ends).then(|| [a, b, c].iter().fold(0, |sum, &&d| sum * 10 + u16::from(d - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(head: &str) -> Request {
+        Request::parse(head.as_bytes()).expect(head)
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_is_cut() {
+        for head in ["A\r\nB: c\r\n\r\n", "A\nB: c\n\n", "A\r\n\r\n", "A\n\rB\r\n\n", "A\r\n\r\r\n\r\n"] {
+            assert_eq!(EndScan::default().feed(head.as_bytes()), Some(head.len()), "{head:?}");
+            let mut scan = EndScan::default();
+            let ends: Vec<_> = head.bytes().map(|byte| scan.feed(&[byte])).collect();
+            assert_eq!(ends.iter().position(Option::is_some), Some(head.len() - 1), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn targets_of_every_form_are_kept_as_sent() {
+        for target in ["/", "*", "http://host/a?b", "host:443", "/a b", "/\u{e9}"] {
+            let Request { http, .. } = request(&format!("PROPFIND {target} HTTP/1.0\r\n\r\n"));
+            assert_eq!((http.method.as_str(), http.target.as_str(), http.minor_version), ("PROPFIND", target, 0));
+        }
+    }
+
+    #[test]
+    fn part_of_a_request_line_is_read_as_far_as_it_goes() {
+        for (head, target) in [("GET /abc", "/abc"), ("GET /abc HTT", "/abc"), ("GET ", "")] {
+            assert_eq!(request(head).http.target, target);
+        }
+        for head in ["GE", "", "GET /\r\n", "GET / HTTP/2.0\r\n", "G\0T / HTTP/1.1\r\n"] {
+            assert!(Request::parse(head.as_bytes()).is_none(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_context_must_be_there_once() {
+        let http = request("GET / HTTP/1.1\r\nTraceParent: a\r\ntracestate: x=1\r\nTRACESTATE: y=2\r\n\r\n").http;
+        assert_eq!((http.traceparent.as_deref(), http.tracestate.as_deref()), (Some("a"), Some("x=1,y=2")));
+        assert_eq!(request("GET / HTTP/1.1\r\ntraceparent: a\r\ntraceparent: a\r\n\r\n").http.traceparent, None);
+    }
+
+    #[test]
+    fn what_proxies_say_is_read() {
+        let http = request(
+            "GET / HTTP/1.1\r\nhost: h\r\nX-Forwarded-For: a, b\r\nForwarded: for=c\r\nX-Forwarded-Proto: https\r\n\
+             X-Request-ID: 7\r\nUser-Agent: u\r\nb3: 0\r\n\r\n",
+        )
+        .http;
+        assert_eq!(http.forwarded.as_deref(), Some("for=c"));
+        assert_eq!(http.forwarded_proto.as_deref(), Some("https"));
+        assert_eq!(http.request_id.as_deref(), Some("7"));
+        assert_eq!((http.host.as_deref(), http.user_agent.as_deref()), (Some("h"), Some("u")));
+        assert_eq!(http.b3.as_deref(), Some("0"));
+        let http = request("GET / HTTP/1.1\r\nX-Forwarded-For: a, b\r\n\r\n").http;
+        assert_eq!(http.forwarded.as_deref(), Some("a, b"));
+    }
+
+    #[test]
+    fn status_lines_need_a_version_and_three_digits() {
+        for (line, expect) in [
+            ("HTTP/1.1 200 OK\r\n", Some(200)),
+            ("HTTP/1.0 404\r\n", Some(404)),
+            ("HTTP/1.1  299 \r\n", Some(299)),
+            ("HTTP/1.1 2000 OK\r\n", None),
+            ("HTTP/1.1 20", None),
+            ("HTTP/1.x 200 OK\r\n", None),
+            ("HTTP/1.1 099 OK\r\n", None),
+        ] {
+            assert_eq!(Response::parse(line.as_bytes()).map(|response| response.status), expect, "{line:?}");
+        }
+    }
+}

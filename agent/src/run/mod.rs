@@ -1,0 +1,213 @@
+//! `wirespan run` and `wirespan record`: set everything up, loop, take everything down.
+
+mod agent;
+mod clock;
+mod plane;
+mod signals;
+mod sink;
+mod source;
+
+use std::env;
+use std::io::Write;
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use wirespan::export::{self, ConsoleFormat, Outputs, otlp};
+use wirespan::flow::Nanos;
+use wirespan::flow::fact::Host;
+use wirespan::ledger::Ledger;
+use wirespan::probe::{Plane, Settings};
+use wirespan::proc::describe::ProcFs;
+use wirespan::proc::table::Table;
+use wirespan::proc::{scan, sockets};
+
+use self::agent::{Agent, Before, Sink};
+use self::clock::{Clock, SystemClock};
+use self::signals::Signals;
+use self::sink::{Recorder, Spans};
+use crate::cli::{Format, RecordArgs, RunArgs, TraceArgs};
+use crate::exit::Failure;
+
+/// Pause between two rounds while records come: long enough that a round has something to do, and short against the
+/// time in which a ring buffer fills.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// Pause when nothing comes: 100 wake-ups a second cost next to nothing, and a span is not shown later for it.
+const IDLE_PAUSE: Duration = Duration::from_millis(10);
+/// After a round of so many records there is no pause: more came while they were worked on, and the buffers fill.
+const FULL_ROUND_RECORDS: usize = 1024;
+/// How long what is waiting may take to be delivered at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The value of `OTEL_SEMCONV_STABILITY_OPT_IN`.
+pub(crate) fn semconv_opt_in() -> Option<String> {
+    variable("OTEL_SEMCONV_STABILITY_OPT_IN")
+}
+
+/// Traces this machine until it is told to end.
+pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let console = match args.format {
+        Format::Text => Some(ConsoleFormat::Text),
+        Format::Json => Some(ConsoleFormat::Json),
+        Format::None => None,
+    };
+    let otlp = otlp::Config::from_env(variable).map_err(|error| Failure::Usage(error.to_string()))?;
+    otlp.iter().flat_map(|config| &config.warnings).for_each(|warning| tracing::warn!("{warning}"));
+    if console.is_none() && otlp.is_none() {
+        tracing::warn!("spans go nowhere: --format is none and OTEL_EXPORTER_OTLP_ENDPOINT is not set");
+    }
+    let options = args.trace.options(semconv_opt_in().as_deref());
+    let session = Session::open(&args.trace)?;
+    let ledger = Arc::clone(&session.ledger);
+    let sends = otlp.is_some();
+    let outputs = Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger))
+        .map_err(|error| Failure::Output(error.to_string()))?;
+    let (sink, ended) = session.trace(Spans::new(options, outputs, sends, Arc::clone(&ledger)), None)?;
+    let (report, delivered) = sink.finish(FAREWELL);
+    say_report(&report, &ledger);
+    ended.and(delivered)
+}
+
+/// Records this machine until it is told to end, or for some time.
+pub(crate) fn record(args: &RecordArgs) -> Result<(), Failure> {
+    let options = args.trace.options(semconv_opt_in().as_deref());
+    let session = Session::open(&args.trace)?;
+    let ledger = Arc::clone(&session.ledger);
+    let recorder = Recorder::create(&args.file, options, Arc::clone(&ledger))?;
+    let (sink, ended) = session.trace(recorder, args.seconds.map(Duration::from_secs))?;
+    let written = sink.finish();
+    say(&ledger);
+    ended.and(written)
+}
+
+/// Says something that is asked for on standard error, whatever is logged. Nobody may be there to hear it.
+pub(crate) fn say(what: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", what.to_string().trim_end());
+}
+
+fn say_report(report: &str, ledger: &Ledger) {
+    say(&format_args!("{report}{ledger}"));
+}
+
+/// A loaded plane, and what is needed beside it.
+struct Session {
+    signals: Signals,
+    plane: Plane,
+    table: Table<ProcFs>,
+    ledger: Arc<Ledger>,
+    /// Before the probes.
+    since: Nanos,
+}
+
+impl Session {
+    /// Loads and attaches everything, and says what works.
+    fn open(args: &TraceArgs) -> Result<Self, Failure> {
+        let signals =
+            Signals::take_over().map_err(|error| Failure::Other(format!("cannot handle signals: {error}")))?;
+        let since = SystemClock.now();
+        let mut settings = Settings::default();
+        if let Some(kib) = args.ring_kib {
+            settings.ring_bytes = kib * 1024;
+        }
+        let plane = Plane::load(settings).map_err(|error| Failure::CannotTrace(error.to_string()))?;
+        for verdict in plane.verdicts() {
+            say(&format_args!("probe: {verdict}"));
+        }
+        let table = Table::new(ProcFs, args.selection());
+        Ok(Self { signals, plane, table, ledger: Arc::default(), since })
+    }
+
+    /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
+    fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
+        let Self { signals, plane, table, ledger, since } = self;
+        let host = host()?;
+        let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
+        // Only now, with the probes attached: what is opened or born from here on is in the records.
+        let before = before()?;
+        let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
+        agent.begin(since, host, before);
+
+        let took = Duration::from_nanos(SystemClock.now().0.saturating_sub(since.0));
+        let (processes, connections, listeners) = known;
+        say(&format_args!(
+            "ready: {processes} processes, {connections} connections and {listeners} listening sockets known after {:.1} s",
+            took.as_secs_f64()
+        ));
+        notify(NotifyState::Ready);
+
+        let end = within.map(|within| Nanos(SystemClock.now().0.saturating_add(within.as_nanos() as u64)));
+        let ended = rounds(&mut agent, &signals, &ledger, end);
+        notify(NotifyState::Stopping);
+        Ok((agent.finish(), ended))
+    }
+}
+
+/// Rounds until told to end. The pause between them doubles while nothing comes.
+fn rounds<S, K, L, C>(
+    agent: &mut Agent<S, K, L, C>,
+    signals: &Signals,
+    ledger: &Ledger,
+    end: Option<Nanos>,
+) -> Result<(), Failure>
+where
+    S: source::Source,
+    K: Sink,
+    L: wirespan::proc::describe::Lookup,
+    C: Clock,
+{
+    let mut pause = BUSY_PAUSE;
+    while !signals.end() && end.is_none_or(|end| SystemClock.now() < end) {
+        let records = agent.step();
+        if signals.take_report() {
+            agent.account();
+            say_report(&agent.sink().report(), ledger);
+        }
+        if let Some(failure) = agent.sink().failure() {
+            return Err(failure);
+        }
+        if records < FULL_ROUND_RECORDS {
+            pause = if records > 0 { BUSY_PAUSE } else { (pause * 2).min(IDLE_PAUSE) };
+            thread::sleep(pause);
+        }
+    }
+    Ok(())
+}
+
+/// What was there before the probes.
+fn before() -> Result<Before, Failure> {
+    let unreadable =
+        |error| Failure::CannotTrace(format!("cannot read /proc ({error}): mount it, with hidepid=0 or as root"));
+    let running = scan::running().map_err(unreadable)?;
+    let found = sockets::find().map_err(unreadable)?;
+    for (netns, error) in &found.unseen {
+        tracing::warn!("the sockets of network namespace {netns} that were there before are not known: {error}");
+    }
+    Ok(Before { running, found })
+}
+
+/// This machine and this run.
+fn host() -> Result<Host, Failure> {
+    let mut seed = [0; 8];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Failure::Other(format!("the kernel gave no random numbers: {error}")))?;
+    Ok(Host {
+        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        boot_to_unix_ns: SystemClock.boot_to_unix_ns(),
+        seed: u64::from_ne_bytes(seed),
+        own_tgid: process::id(),
+    })
+}
+
+/// Tells systemd, if it is there.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("cannot tell systemd (NOTIFY_SOCKET): {error}");
+    }
+}
+
+/// An environment variable. An empty one counts as not set, as the OpenTelemetry specification says.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,40 @@
+//! Where records come from: the kernel plane, or a test.
+
+use wirespan::flow::{Cookie, Nanos};
+use wirespan_common::mode::Mode;
+
+/// Takes raw records, one at a time.
+pub(crate) type Receive<'a> = &'a mut dyn FnMut(&[u8]);
+
+/// What the agent reads and steers.
+pub(crate) trait Source {
+    /// Hands over what has come, merged by time. Nothing that is handed over later is older than what is returned.
+    fn poll(&mut self, now: Nanos, receive: Receive<'_>) -> Nanos;
+
+    /// Detaches everything and hands over all that is left.
+    fn finish(&mut self, receive: Receive<'_>);
+
+    /// How much is to be copied of a connection from now on.
+    fn steer(&mut self, cookie: Cookie, mode: Mode);
+
+    /// Whether a process is traced from now on.
+    fn select(&mut self, tgid: u32, taken: bool);
+
+    /// The kernel's counters, all CPUs together, since the start.
+    fn counts(&mut self) -> Counts;
+}
+
+/// Values of the kernel's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Records that programs wanted to emit.
+    pub attempted: u64,
+    /// Records refused by a full ring buffer.
+    pub ring_full: u64,
+    /// Packets that made no sense.
+    pub bad_packets: u64,
+    /// Sockets without room for our state.
+    pub no_storage: u64,
+    /// Payloads that could not be copied.
+    pub copy_failed: u64,
+}

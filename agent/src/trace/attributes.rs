@@ -1,0 +1,69 @@
+//! Building lists of attributes.
+
+use std::borrow::Cow;
+
+use super::span::{Attribute, Value};
+use crate::redact;
+
+/// A list under construction.
+#[derive(Clone, Debug)]
+pub struct Attributes(Vec<Attribute>);
+
+impl Attributes {
+    /// A list with room for so many.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    /// Adds one.
+    pub fn put(&mut self, key: &'static str, value: impl Into<Value>) {
+        self.0.push(Attribute::new(key, value));
+    }
+
+    /// Adds one if there is something to say.
+    pub fn put_some(&mut self, key: &'static str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    /// Adds a mark: only its presence says something.
+    pub fn mark(&mut self, key: &'static str, is_set: bool) {
+        if is_set {
+            self.put(key, true);
+        }
+    }
+
+    /// Adds a text that came over the wire, at most `max` bytes of it.
+    pub fn put_text(&mut self, key: &'static str, text: &str, max: usize) {
+        self.put(key, redact::cut(text, max).to_owned());
+    }
+
+    /// Adds a count; what no signed number can hold becomes the largest that can.
+    pub fn put_count(&mut self, key: &'static str, count: u64) {
+        self.put(key, i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Adds one whose key is known at run time only.
+    pub fn put_named(&mut self, key: String, value: impl Into<Value>) {
+        self.0.push(Attribute { key: Cow::Owned(key), value: value.into() });
+    }
+
+    /// Adds several.
+    pub fn extend(&mut self, attributes: impl IntoIterator<Item = Attribute>) {
+        self.0.extend(attributes);
+    }
+
+    /// The value with this key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.iter().find(|attribute| attribute.key == key).map(|attribute| &attribute.value)
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn finish(self) -> Vec<Attribute> {
+        self.0
+    }
+}

@@ -1,0 +1,212 @@
+//! An HTTP exchange as a span (OpenTelemetry semantic conventions for HTTP spans, stable set).
+//!
+//! The name of a span is its method: the path is of too high a cardinality, and the route is the application's secret.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::address;
+use super::attributes::Attributes;
+use super::clock::seconds_between;
+use super::failure;
+use super::legacy;
+use super::span::{Kind, Status, Value};
+use super::target::{Authority, Target, default_port};
+use crate::flow::{Ending, Facts, Role};
+use crate::proto::http1::Http;
+use crate::proto::{Exchange, Outcome};
+use crate::redact;
+
+/// What an HTTP exchange says about its span.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Name of the span.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Whether it failed.
+    pub status: Status,
+    /// What is said about it.
+    pub attributes: Attributes,
+}
+
+/// Methods with a name of their own: RFC 9110 section 9, PATCH (RFC 5789) and QUERY.
+const METHODS: &[&str] = &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
+
+/// Longest path that is exported, bytes.
+const PATH_BYTES: usize = 2048;
+/// Longest query that is exported, bytes.
+const QUERY_BYTES: usize = 2048;
+/// Longest `User-Agent` that is exported, bytes.
+const USER_AGENT_BYTES: usize = 512;
+/// Longest other value that is exported (unknown method, request id, name of an upgrade), bytes.
+const TOKEN_BYTES: usize = 128;
+/// Attributes that a span of an exchange usually has; the list grows if there are more.
+const USUAL_ATTRIBUTES: usize = 32;
+
+/// Describes an exchange as seen by one end.
+#[must_use]
+pub fn describe(exchange: &Exchange, http: &Http, facts: &Facts, role: Role, with_legacy_names: bool) -> Description {
+    let known_method = METHODS.iter().find(|&&method| method == http.method).copied();
+    let request = Request::new(http, facts, role);
+    let mut attributes = Attributes::with_capacity(USUAL_ATTRIBUTES);
+
+    attributes.put("http.request.method", known_method.unwrap_or("_OTHER"));
+    if known_method.is_none() {
+        attributes.put_text("http.request.method_original", &http.method, TOKEN_BYTES);
+    }
+    attributes.put_some("http.response.status_code", http.status.map(i64::from));
+    request.put(&mut attributes, role);
+    if let Some(user_agent) = &http.user_agent {
+        attributes.put_text("user_agent.original", user_agent, USER_AGENT_BYTES);
+    }
+    attributes.put_count("http.request.body.size", http.request_body);
+    if http.status.is_some() {
+        attributes.put_count("http.response.body.size", http.response_body);
+    }
+    if let Some(id) = &http.request_id {
+        attributes.put("http.request.header.x-request-id", Value::Strs(vec![redact::cut(id, TOKEN_BYTES).to_owned()]));
+    }
+    attributes.put("network.protocol.name", "http");
+    attributes.put("network.protocol.version", if http.minor_version == 0 { "1.0" } else { "1.1" });
+    address::network(&mut attributes, &facts.local, &facts.remote);
+
+    let failure = failure(http.status, exchange.outcome, role);
+    let status = if failure.is_some() { Status::Error } else { Status::Unset };
+    attributes.put_some("error.type", failure.map(Value::Str));
+    if let Some(upgrade) = &http.upgraded {
+        attributes.put_text("wirespan.http.upgrade", upgrade, TOKEN_BYTES);
+    }
+    if let Some(first_byte) = exchange.response_began {
+        attributes.put("wirespan.time_to_first_byte", seconds_between(exchange.began.time, first_byte));
+    }
+    attributes.mark("wirespan.truncated", exchange.marks.truncated);
+    attributes.mark("wirespan.resynchronised", exchange.marks.resynchronised);
+    attributes.mark("wirespan.end_estimated", exchange.marks.end_estimated);
+    attributes.mark("wirespan.body_estimated", exchange.marks.body_estimated);
+    attributes
+        .mark("wirespan.incomplete", matches!(exchange.outcome, Outcome::Unknown | Outcome::Cut(Ending::Forgotten)));
+    if with_legacy_names {
+        legacy::add(&mut attributes, role);
+    }
+
+    let kind = match role {
+        Role::Client => Kind::Client,
+        Role::Server => Kind::Server,
+    };
+    Description { name: known_method.unwrap_or("HTTP"), kind, status, attributes }
+}
+
+/// `error.type` of an exchange, if it failed: a client takes each 4xx for a failure, a server does not.
+fn failure(status: Option<u16>, outcome: Outcome, role: Role) -> Option<Cow<'static, str>> {
+    let first_failure = match role {
+        Role::Client => 400,
+        Role::Server => 500,
+    };
+    if let Some(status) = status.filter(|&status| status >= first_failure) {
+        return Some(Cow::Owned(status.to_string()));
+    }
+    match outcome {
+        Outcome::Cut(ending) => failure::cut_by(ending).map(Cow::Borrowed),
+        Outcome::Complete | Outcome::Unknown => None,
+    }
+}
+
+/// What is asked for, and of whom.
+struct Request<'a> {
+    target: Target<'a>,
+    is_tunnel: bool,
+    scheme: Cow<'static, str>,
+    host: Cow<'a, str>,
+    port: u16,
+    client: Option<String>,
+}
+
+impl<'a> Request<'a> {
+    fn new(http: &'a Http, facts: &Facts, role: Role) -> Self {
+        let target = Target::parse(&http.method, &http.target);
+        let forwarded_scheme = match role {
+            Role::Server => http.forwarded_proto.as_deref().and_then(known_scheme),
+            Role::Client => None,
+        };
+        let scheme = forwarded_scheme.or_else(|| target.scheme.and_then(known_scheme)).unwrap_or("http");
+        // The socket's end that serves: what was dialled, where address translation hides it from the packets.
+        let socket = match role {
+            Role::Server => facts.local,
+            Role::Client => facts.dialled.unwrap_or(facts.remote),
+        };
+        let named = target.authority.or_else(|| http.host.as_deref().and_then(Authority::parse));
+        let is_absolute = target.scheme.is_some();
+        let implied_port = || if forwarded_scheme.is_some() || is_absolute { default_port(scheme) } else { None };
+        let (host, port) = match named {
+            Some(Authority { host, port }) => (Cow::Borrowed(host), port.or_else(implied_port).unwrap_or(socket.port)),
+            None => (Cow::Owned(address::ip(&socket).to_string()), socket.port),
+        };
+        let client = match role {
+            Role::Server => Some(
+                http.forwarded
+                    .as_deref()
+                    .and_then(address::forwarded_client)
+                    .unwrap_or_else(|| address::ip(&facts.remote))
+                    .to_string(),
+            ),
+            Role::Client => None,
+        };
+        Self { target, is_tunnel: http.method == "CONNECT", scheme: Cow::Borrowed(scheme), host, port, client }
+    }
+
+    fn put(&self, attributes: &mut Attributes, role: Role) {
+        let path = redact::path(self.target.path);
+        let path = redact::cut(&path, PATH_BYTES);
+        let query = self.target.query.map(redact::query);
+        let query = query.as_deref().map(|query| redact::cut(query, QUERY_BYTES));
+        match role {
+            Role::Server => {
+                attributes.put("url.scheme", Value::Str(self.scheme.clone()));
+                if !self.is_tunnel {
+                    attributes.put("url.path", path.to_owned());
+                    attributes.put_some("url.query", query.filter(|query| !query.is_empty()).map(str::to_owned));
+                }
+                attributes.put_some("client.address", self.client.clone());
+            }
+            Role::Client => attributes.put("url.full", self.full(path, query)),
+        }
+        attributes.put("server.address", self.host.clone().into_owned());
+        attributes.put("server.port", i64::from(self.port));
+    }
+
+    /// `url.full`: what the client would have been told to fetch. A tunnel has no more than an authority.
+    fn full(&self, path: &str, query: Option<&str>) -> String {
+        let host = Authority::bracketed(&self.host);
+        let mut url = String::with_capacity(16 + host.len() + path.len() + query.map_or(0, str::len));
+        url.push_str(&self.scheme);
+        url.push_str("://");
+        if self.target.has_credentials {
+            url.push_str(redact::REDACTED_CREDENTIALS);
+        }
+        url.push_str(&host);
+        if default_port(&self.scheme) != Some(self.port) {
+            // Writing to a string does not fail.
+            let _ = write!(url, ":{}", self.port);
+        }
+        // The asterisk form asks about the server as a whole (RFC 9112 section 3.3).
+        if path != "*" {
+            url.push_str(path);
+        }
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            url.push('?');
+            url.push_str(query);
+        }
+        url
+    }
+}
+
+/// The first of a list of schemes, if it is one that is spoken over TCP in HTTP/1.
+fn known_scheme(value: &str) -> Option<&'static str> {
+    let first = value.split(',').next()?.trim();
+    ["http", "https", "ws", "wss"].into_iter().find(|scheme| first.eq_ignore_ascii_case(scheme))
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -1,0 +1,67 @@
+//! How a span was tied to another: every tie says by which evidence it was found, and how sure it is.
+
+use super::span::{Attribute, Link, SpanId, TraceId};
+
+/// The evidence behind a tie: `wirespan.link.method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// The application sent a `traceparent`.
+    Traceparent,
+    /// The application sent a `b3`.
+    B3,
+    /// Both ends of a connection are on this machine: the bytes have the same TCP sequence numbers.
+    TcpSeq,
+    /// A request was seen on its connection.
+    Connection,
+    /// A segment of a connection that is reported in segments.
+    Segment,
+}
+
+impl Method {
+    /// As it is exported.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Traceparent => "traceparent",
+            Self::B3 => "b3",
+            Self::TcpSeq => "tcp-seq",
+            Self::Connection => "connection",
+            Self::Segment => "segment",
+        }
+    }
+}
+
+/// A tie to another span.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tie {
+    /// The trace of the other span.
+    pub trace_id: TraceId,
+    /// The other span.
+    pub span_id: SpanId,
+    /// How it was found.
+    pub method: Method,
+    /// How sure it is: 0 to 1.
+    pub confidence: f64,
+}
+
+/// How sure we are of what is known rather than inferred.
+pub const CERTAIN: f64 = 1.0;
+
+/// Attribute that says how the parent (or, on a link, the other span) was found.
+pub const METHOD_KEY: &str = "wirespan.link.method";
+/// Attribute that says how sure that is, 0 to 1.
+pub const CONFIDENCE_KEY: &str = "wirespan.link.confidence";
+
+impl Tie {
+    /// The tie as attributes.
+    #[must_use]
+    pub fn attributes(&self) -> [Attribute; 2] {
+        [Attribute::new(METHOD_KEY, self.method.label()), Attribute::new(CONFIDENCE_KEY, self.confidence)]
+    }
+
+    /// The tie as a span link.
+    #[must_use]
+    pub fn as_link(&self) -> Link {
+        Link { trace_id: self.trace_id, span_id: self.span_id, attributes: self.attributes().into() }
+    }
+}

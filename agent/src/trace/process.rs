@@ -1,0 +1,259 @@
+//! The processes of this machine, as far as records and facts tell, and the resource of each.
+//!
+//! A process is named by its id and its birth: an id alone is used again. What a record says about a task is only its
+//! id, so the table answers for the process that has the id now, or had it last.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use wirespan_common::record::Task;
+
+use super::attributes::Attributes;
+use super::span::Resource;
+use crate::config::Selection;
+use crate::flow::fact::Process;
+use crate::redact;
+
+/// The process table.
+#[derive(Debug, Default)]
+pub struct Processes {
+    host: String,
+    selection: Selection,
+    known: HashMap<u32, Entry>,
+    /// Dead processes, in the order in which they died: the first to be forgotten.
+    dead: VecDeque<(u32, u64)>,
+    /// Live processes nobody asked about yet come before those, in the order of their birth.
+    born: VecDeque<(u32, u64)>,
+    nobody: Option<Arc<Resource>>,
+    epoch: u64,
+    forgotten: u64,
+}
+
+/// A process and its resource, which is made when it is first needed.
+#[derive(Debug)]
+struct Entry {
+    process: Process,
+    resource: Option<Arc<Resource>>,
+}
+
+/// Processes kept, live and dead. An entry costs about 300 bytes, and about 1.5 KiB once it has a resource.
+const MAX_PROCESSES: usize = 16_384;
+/// Dead processes kept, so that what is still told about them finds them.
+const MAX_DEAD: usize = 1024;
+/// Attributes taken over from `OTEL_RESOURCE_ATTRIBUTES` of a process: the limit that SDKs have for a span.
+const MAX_RESOURCE_ATTRIBUTES: usize = 128;
+/// Longest value of a resource attribute, bytes.
+const RESOURCE_VALUE_BYTES: usize = 1024;
+/// `service.name` of a process whose name is not known (OpenTelemetry resource conventions).
+const UNKNOWN_SERVICE: &str = "unknown_service";
+
+impl Processes {
+    /// A table that knows nobody.
+    #[must_use]
+    pub fn new(selection: Selection) -> Self {
+        Self { selection, ..Self::default() }
+    }
+
+    /// The name of the machine, for the resources made from now on.
+    pub fn set_host(&mut self, name: &str) {
+        name.clone_into(&mut self.host);
+        self.nobody = None;
+        self.known.values_mut().for_each(|entry| entry.resource = None);
+    }
+
+    /// User space looked at a process.
+    pub fn learn(&mut self, process: Process) {
+        match self.known.get_mut(&process.tgid) {
+            // The id has passed on to a younger process while user space looked.
+            Some(entry) if entry.process.start_ns > process.start_ns => return,
+            Some(entry) => {
+                if entry.process != process {
+                    self.epoch += u64::from(entry.process.deselected != process.deselected);
+                    *entry = Entry { process, resource: None };
+                }
+                return;
+            }
+            None => {}
+        }
+        self.epoch += u64::from(process.deselected);
+        self.insert(process);
+    }
+
+    /// A process was born: until it becomes another program it is what its parent is.
+    pub fn forked(&mut self, task: &Task) {
+        if self.is_stale(task) {
+            return;
+        }
+        let mut process = self.known.get(&task.parent_tgid).map_or_else(
+            || Process { name: name_of(&task.comm), ..Process::default() },
+            |parent| parent.process.clone(),
+        );
+        process.tgid = task.tgid;
+        process.start_ns = task.start_ns;
+        if !self.selection.is_everything() {
+            process.deselected = !self.selection.takes_process(task.tgid, process.executable.as_deref());
+        }
+        self.epoch += u64::from(process.deselected);
+        self.insert(process);
+    }
+
+    /// A process became another program. Container and environment stay what they were, as `execve` mostly leaves
+    /// them; user space corrects that if it is in time.
+    pub fn executed(&mut self, task: &Task) {
+        if self.is_stale(task) {
+            return;
+        }
+        let path = text_of(&task.filename);
+        let name =
+            path.rsplit('/').next().filter(|name| !name.is_empty()).map_or_else(|| name_of(&task.comm), str::to_owned);
+        let executable = (!path.is_empty()).then(|| path.into_owned());
+        let deselected = !self.selection.takes_process(task.tgid, executable.as_deref());
+        self.epoch += 1;
+        let process = match self.known.remove(&task.tgid) {
+            Some(entry) => Process { start_ns: task.start_ns, name, executable, deselected, ..entry.process },
+            None => {
+                Process { tgid: task.tgid, start_ns: task.start_ns, name, executable, deselected, ..Process::default() }
+            }
+        };
+        self.insert(process);
+    }
+
+    /// A process ended. It is kept for a while: what it did last may still be on its way.
+    pub fn exited(&mut self, task: &Task) {
+        if !self.is_stale(task) && self.known.contains_key(&task.tgid) {
+            self.dead.push_back((task.tgid, task.start_ns));
+            while self.dead.len() > MAX_DEAD {
+                self.forget_oldest_dead();
+            }
+        }
+    }
+
+    /// The resource of a process; that of nobody in particular where the id is not known.
+    pub fn resource(&mut self, tgid: u32) -> Arc<Resource> {
+        let host = &self.host;
+        match self.known.get_mut(&tgid) {
+            Some(entry) => {
+                let process = &entry.process;
+                Arc::clone(entry.resource.get_or_insert_with(|| Arc::new(resource(host, Some(process)))))
+            }
+            None => Arc::clone(self.nobody.get_or_insert_with(|| Arc::new(resource(host, None)))),
+        }
+    }
+
+    /// Whether the user asked not to see the process.
+    #[must_use]
+    pub fn is_deselected(&self, tgid: u32) -> bool {
+        self.known.get(&tgid).is_some_and(|entry| entry.process.deselected)
+    }
+
+    /// Whether spans of the process are wanted. Of one that is not known, that depends on whether everything is.
+    #[must_use]
+    pub fn is_wanted(&self, tgid: u32) -> bool {
+        match self.known.get(&tgid) {
+            Some(entry) => !entry.process.deselected,
+            None => self.selection.takes_process(tgid, None),
+        }
+    }
+
+    /// Changes whenever an answer of [`Self::is_deselected`] may have changed.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many processes were forgotten for want of room while they lived, since the last call.
+    pub fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    fn is_stale(&self, task: &Task) -> bool {
+        self.known.get(&task.tgid).is_some_and(|entry| entry.process.start_ns > task.start_ns)
+    }
+
+    fn insert(&mut self, process: Process) {
+        let key = (process.tgid, process.start_ns);
+        let before = self.known.insert(key.0, Entry { process, resource: None });
+        if before.is_none_or(|entry| entry.process.start_ns != key.1) {
+            self.born.push_back(key);
+        }
+        while self.known.len() > MAX_PROCESSES || self.born.len() > 2 * MAX_PROCESSES {
+            if self.dead.is_empty() {
+                self.forget_oldest();
+            } else {
+                self.forget_oldest_dead();
+            }
+        }
+    }
+
+    fn forget_oldest_dead(&mut self) {
+        if let Some(key) = self.dead.pop_front() {
+            self.forget(key);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(key) = self.born.pop_front() {
+            self.forgotten += u64::from(self.forget(key));
+        }
+    }
+
+    fn forget(&mut self, (tgid, start_ns): (u32, u64)) -> bool {
+        let is_it = self.known.get(&tgid).is_some_and(|entry| entry.process.start_ns == start_ns);
+        is_it && self.known.remove(&tgid).is_some()
+    }
+}
+
+/// The OTLP resource of a process. What the process itself declares comes before what we found out.
+fn resource(host: &str, process: Option<&Process>) -> Resource {
+    let declared = process.map_or(&[][..], |process| &process.resource_attributes);
+    let name = process.map_or("", |process| process.service_name.as_deref().unwrap_or(&process.name));
+    let service = redact::cut(if name.is_empty() { UNKNOWN_SERVICE } else { name }, RESOURCE_VALUE_BYTES).to_owned();
+
+    let mut attributes = Attributes::with_capacity(10 + declared.len());
+    attributes.put("service.name", service.clone());
+    if let Some(process) = process {
+        attributes.put("process.pid", i64::from(process.tgid));
+        if !process.name.is_empty() {
+            attributes.put_text("process.executable.name", &process.name, RESOURCE_VALUE_BYTES);
+        }
+        if let Some(path) = &process.executable {
+            attributes.put_text("process.executable.path", path, RESOURCE_VALUE_BYTES);
+        }
+        if let Some(id) = &process.container_id {
+            attributes.put_text("container.id", id, RESOURCE_VALUE_BYTES);
+        }
+    }
+    if !host.is_empty() {
+        attributes.put_text("host.name", host, RESOURCE_VALUE_BYTES);
+    }
+    attributes.put("telemetry.sdk.name", "wirespan");
+    attributes.put("telemetry.sdk.language", "rust");
+    attributes.put("telemetry.sdk.version", env!("CARGO_PKG_VERSION"));
+
+    let mut list = attributes.finish();
+    for (key, value) in declared.iter().take(MAX_RESOURCE_ATTRIBUTES) {
+        // Its name is decided above; who observes it is not the process's to say.
+        if key.is_empty() || key == "service.name" || key.starts_with("telemetry.sdk.") {
+            continue;
+        }
+        let value = redact::cut(value, RESOURCE_VALUE_BYTES).to_owned().into();
+        match list.iter_mut().find(|attribute| attribute.key == key.as_str()) {
+            Some(attribute) => attribute.value = value,
+            None => list.push(super::span::Attribute { key: key.clone().into(), value }),
+        }
+    }
+    Resource { service, attributes: list }
+}
+
+fn name_of(comm: &[u8]) -> String {
+    text_of(comm).into_owned()
+}
+
+/// The text in a NUL-padded field.
+fn text_of(field: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(field.split(|&byte| byte == 0).next().unwrap_or_default())
+}
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

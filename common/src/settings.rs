@@ -1,0 +1,42 @@
+//! What the agent tells the kernel programs before it loads them: one read-only global.
+
+#[cfg(feature = "user")]
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::offset::Offsets;
+
+/// Read-only for the programs; the verifier sees the values as constants.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(IntoBytes, Immutable))]
+pub struct Settings {
+    /// Process id of the agent: its sockets are never recorded.
+    pub own_tgid: u32,
+    /// Bytes copied of each message of the end that opened the connection.
+    pub request_head_bytes: u32,
+    /// Bytes copied of each message of the end that accepted it.
+    pub response_head_bytes: u32,
+    /// Nanoseconds between two reports of a connection on which payload flows.
+    pub report_ns: u32,
+    /// 1 where tracing programs can't use socket storage (before 5.11): states are kept in a hash by socket cookie.
+    pub states_by_cookie: u32,
+    /// Where the fields are that the programs read.
+    pub offsets: Offsets,
+}
+
+/// Largest head budget: the largest size class of a segment record.
+pub const MAX_HEAD_BYTES: u32 = 8192;
+
+impl Settings {
+    /// The defaults, with nothing resolved.
+    pub const DEFAULT: Self = Self {
+        own_tgid: 0,
+        request_head_bytes: 8192,
+        response_head_bytes: 4096,
+        report_ns: 1_000_000_000,
+        states_by_cookie: 0,
+        offsets: Offsets::UNRESOLVED,
+    };
+}
+
+const _: () = assert!(size_of::<Settings>() == 20 + 26 * 4);

@@ -1,0 +1,209 @@
+//! What is remembered per socket.
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    helpers::generated::bpf_sk_storage_get,
+};
+use wirespan_common::{
+    count::Counter,
+    mode::Mode,
+    record::{TaskId, socket},
+};
+
+use crate::{
+    kernel::Sock,
+    maps::{DESELECTED, NEWEST_ORDER, ORDERS, STATES, STATES_BY_COOKIE, count, setting},
+};
+
+/// One direction of a connection.
+#[repr(C)]
+pub struct Way {
+    /// Payload bytes before `next_seq`, since the connection began or since we first saw it.
+    pub offset: u64,
+    /// When the last new byte passed; 0 for never.
+    pub time_ns: u64,
+    /// Sequence number that new payload is expected to begin with.
+    pub next_seq: u32,
+    /// Whether `next_seq` means something.
+    pub known: u32,
+    /// Bytes of the current message that may still be copied.
+    pub left: u32,
+    /// Whether bytes before `next_seq` are known to be missing: they may still come.
+    pub hole: u32,
+}
+
+impl Way {
+    const NEW: Self = Self { offset: 0, time_ns: 0, next_seq: 0, known: 0, left: 0, hole: 0 };
+}
+
+/// No task is known.
+pub const NOBODY: TaskId = TaskId { tid: 0, tgid: 0 };
+
+/// No direction has sent payload yet, see [`State::turn`].
+pub const NO_TURN: u32 = 0;
+/// Payload was last sent by this end.
+pub const TURN_OUT: u32 = 1;
+/// Payload was last received.
+pub const TURN_IN: u32 = 2;
+
+/// A socket's state. All zero is a socket that was never seen.
+#[repr(C)]
+pub struct State {
+    pub cookie: u64,
+    pub connect_ns: u64,
+    pub established_ns: u64,
+    pub reported_ns: u64,
+    pub sent: Way,
+    pub received: Way,
+    pub opener: TaskId,
+    pub sender: TaskId,
+    pub reader: TaskId,
+    /// [`socket`] flags.
+    pub flags: u32,
+    /// [`Mode`].
+    pub mode: u32,
+    pub local_first_seq: u32,
+    pub remote_first_seq: u32,
+    /// Which way payload went last.
+    pub turn: u32,
+    /// The newest order when the socket last asked for its own.
+    pub order: u32,
+    pub pad: u32,
+    /// Whether the process that uses the socket was looked up among the deselected.
+    pub chosen: u32,
+}
+
+/// A packet program's state of a full socket, made if it is not there. `None` if there is no memory for it.
+#[inline(always)]
+pub fn of_packet(sk: *mut bpf_sock, cookie: impl Fn() -> u64) -> Option<&'static mut State> {
+    if setting!(states_by_cookie) != 0 {
+        return by_cookie(cookie(), true);
+    }
+    let state = stored(sk, true)?;
+    if state.cookie == 0 {
+        state.cookie = cookie();
+    }
+    Some(state)
+}
+
+/// A tracing program's state of a socket, made if it is not there. `None` if there is no memory for it, or it is not a
+/// full socket.
+#[inline(always)]
+pub fn of_traced(sk: Sock) -> Option<&'static mut State> {
+    of_packet(sk.0.cast_mut(), || sk.cookie())
+}
+
+/// A tracing program's state of a socket that was seen before.
+#[inline(always)]
+pub fn known(sk: Sock) -> Option<&'static mut State> {
+    if setting!(states_by_cookie) != 0 { by_cookie(sk.cookie(), false) } else { stored(sk.0, false) }
+}
+
+/// From socket storage. `sk` is a pointer that the verifier trusts as a socket: from the context of a packet program, or
+/// an argument of a typed tracepoint.
+#[inline(always)]
+fn stored(sk: *const bpf_sock, create: bool) -> Option<&'static mut State> {
+    let map = (&raw const STATES).cast_mut().cast();
+    let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+    // SAFETY: the verifier checks the pointer; the map is ours. The storage lives as long as the socket, which our caller
+    // holds.
+    let state = unsafe { bpf_sk_storage_get(map, sk.cast_mut().cast(), core::ptr::null_mut(), flags) };
+    if create && state.is_null() {
+        count(Counter::NoStorage);
+    }
+    // SAFETY: null or a value of the map's type. Two CPUs may write to it at once (one sends while the other receives);
+    // they write to different fields but for `turn`, where either answer is right.
+    unsafe { state.cast::<State>().as_mut() }
+}
+
+#[inline(always)]
+fn by_cookie(cookie: u64, create: bool) -> Option<&'static mut State> {
+    if cookie == 0 {
+        return None;
+    }
+    let mut state = STATES_BY_COOKIE.get_ptr_mut(cookie);
+    if create && state.is_none() {
+        // If another CPU was faster, its entry is as good.
+        let _ = STATES_BY_COOKIE.insert(cookie, &NEW, u64::from(BPF_NOEXIST));
+        state = STATES_BY_COOKIE.get_ptr_mut(cookie);
+        match state {
+            // SAFETY: as in `stored`.
+            Some(state) => unsafe { (*state).cookie = cookie },
+            None => count(Counter::NoStorage),
+        }
+    }
+    // SAFETY: as in `stored`; an entry that is evicted meanwhile is another's or nobody's, which costs one wrong record.
+    state.and_then(|state| unsafe { state.as_mut() })
+}
+
+/// What a new entry of the hash begins with; too large for a program's stack.
+static NEW: State = State::NEW;
+
+impl State {
+    /// A socket that was never seen.
+    pub const NEW: Self = Self {
+        cookie: 0,
+        connect_ns: 0,
+        established_ns: 0,
+        reported_ns: 0,
+        sent: Way::NEW,
+        received: Way::NEW,
+        opener: NOBODY,
+        sender: NOBODY,
+        reader: NOBODY,
+        flags: 0,
+        mode: Mode::Probe as u32,
+        local_first_seq: 0,
+        remote_first_seq: 0,
+        turn: NO_TURN,
+        order: 0,
+        pad: 0,
+        chosen: 0,
+    };
+
+    /// Notes who uses the socket; if the user does not want to see them, the socket goes off. Done once per socket.
+    #[inline(always)]
+    pub fn choose(&mut self, task: TaskId) {
+        if self.chosen != 0 || task.tgid == 0 {
+            return;
+        }
+        self.chosen = 1;
+        if task.tgid == setting!(own_tgid) {
+            self.flags |= socket::SELF;
+            self.mode = Mode::Off as u32;
+        } else if DESELECTED.get_ptr(task.tgid).is_some() {
+            self.mode = Mode::Off as u32;
+        }
+    }
+
+    /// Takes over the capture mode that the agent ordered, if it gave an order since we last asked.
+    ///
+    /// Asking for this socket's order costs a look-up in a hash; that there is anything new at all, next to nothing.
+    #[inline(always)]
+    pub fn obey(&mut self) {
+        let Some(newest) = NEWEST_ORDER.get(0) else { return };
+        // SAFETY: a live map value that the agent counts up; a stale value only delays the order by a packet.
+        let newest = unsafe { core::ptr::read_volatile(newest) };
+        if newest == self.order {
+            return;
+        }
+        self.order = newest;
+        if let Some(mode) = ORDERS.get_ptr(self.cookie) {
+            // SAFETY: a live map value; at worst another order's mode is read, which a later order mends.
+            self.mode = unsafe { *mode };
+        }
+    }
+
+    /// Bytes to copy of a message that goes this way.
+    #[inline(always)]
+    pub fn budget(&self, egress: bool) -> u32 {
+        let asks = if self.flags & socket::ACTIVE != 0 {
+            egress
+        } else if self.flags & socket::PASSIVE != 0 {
+            !egress
+        } else {
+            true
+        };
+        if asks { setting!(request_head_bytes) } else { setting!(response_head_bytes) }
+    }
+}

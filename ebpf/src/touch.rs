@@ -1,0 +1,62 @@
+//! Which task took a socket's data, and which gave it: the processes behind the packets.
+//!
+//! The send hook is offered as a typed tracepoint, as fentry and as kprobe; the agent attaches the first that works.
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, fentry, kprobe},
+    programs::{BtfTracePointContext, FEntryContext, ProbeContext},
+};
+use wirespan_common::record::TaskId;
+
+use crate::{
+    kernel::{self, Sock},
+    state::{self, State},
+};
+
+/// `tcp_rcv_space_adjust(sk)`: runs in the reader's context after each copy to user space (and on `MSG_PEEK`).
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub fn read(ctx: BtfTracePointContext) -> i32 {
+    if let Some(state) = Sock::argument(&ctx, 0).and_then(state::of_traced) {
+        let task = kernel::current();
+        state.reader = task;
+        state.choose(task);
+    }
+    0
+}
+
+/// `tcp_sendmsg_locked(sk, msg, skb, size_goal)`: runs in the sender's context for each piece that is queued (6.16).
+#[btf_tracepoint(function = "tcp_sendmsg_locked")]
+pub fn send(ctx: BtfTracePointContext) -> i32 {
+    if let Some(state) = Sock::argument(&ctx, 0).and_then(state::of_traced) {
+        sends(state, kernel::current());
+    }
+    0
+}
+
+/// `tcp_sendmsg(sk, msg, size)` on kernels without the tracepoint.
+#[fentry(function = "tcp_sendmsg")]
+pub fn send_fentry(ctx: FEntryContext) -> i32 {
+    let sk = Sock(ctx.arg(0));
+    if let Some(state) = state::of_traced(sk) {
+        sends(state, kernel::current());
+    }
+    0
+}
+
+/// `tcp_sendmsg(sk, msg, size)` on kernels without fentry. The pointer is a plain number to the verifier, so this works
+/// only with states kept by cookie.
+#[kprobe(function = "tcp_sendmsg")]
+pub fn send_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = ctx.arg(0).map(Sock)
+        && let Some(state) = state::known(sk)
+    {
+        sends(state, kernel::current());
+    }
+    0
+}
+
+#[inline(always)]
+fn sends(state: &mut State, task: TaskId) {
+    state.sender = task;
+    state.choose(task);
+}

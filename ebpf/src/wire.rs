@@ -1,0 +1,444 @@
+//! Packets: payload, sequence numbers and wire time of both directions, at the root of cgroup v2.
+//!
+//! The decision here is only how much to copy. What is old (retransmissions, keep-alive and window probes) ends early.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{__sk_buff, bpf_sock},
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use wirespan_common::{
+    count::Counter,
+    mode::Mode,
+    record::{Endpoint, Segment, TAIL_BYTES, kind, segment, socket},
+};
+
+use crate::{
+    emit::emit,
+    kernel,
+    maps::{count, setting},
+    socket::LISTEN,
+    state::{self, NO_TURN, NOBODY, State, TURN_IN, TURN_OUT, Way},
+};
+
+/// Let the packet pass, always.
+const PASS: i32 = 1;
+
+const IPV4_BYTES: usize = 20;
+const IPV6_BYTES: usize = 40;
+const TCP_BYTES: usize = 20;
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const PSH: u8 = 0x08;
+
+#[cgroup_skb]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    let _ = packet::<true>(ctx.as_ptr().cast());
+    PASS
+}
+
+#[cgroup_skb]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    let _ = packet::<false>(ctx.as_ptr().cast());
+    PASS
+}
+
+/// An address and a port as they will stand in a record, in words: moving them byte by byte would cost more than
+/// everything else that is done for a packet.
+#[derive(Clone, Copy)]
+struct End {
+    words: [u32; 4],
+    port: u16,
+}
+
+/// What the headers say.
+struct Packet {
+    local: End,
+    remote: End,
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    /// Where the payload begins, bytes from the IP header.
+    payload_at: u32,
+    /// Payload, bytes.
+    len: u32,
+}
+
+/// What is new in a segment.
+struct New {
+    /// Payload bytes at its beginning that were seen before.
+    skip: u32,
+    len: u32,
+    seq: u32,
+    offset: u64,
+    flags: u32,
+}
+
+#[inline(always)]
+fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
+    // SAFETY: the context of a packet program; the verifier checks each field.
+    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: not null, from the context.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    // SAFETY: null is checked first; the verifier knows the rest.
+    if sk.is_null() || unsafe { (*sk).protocol } != u32::from(kernel::TCP) {
+        return None;
+    }
+    let packet = headers::<EGRESS>(skb)?;
+    if packet.len == 0 && packet.flags & (SYN | FIN) == 0 {
+        return None;
+    }
+    // SAFETY: a full socket.
+    if unsafe { (*sk).state } == LISTEN as u32 {
+        if packet.len > 0 {
+            at_listener(skb, &packet);
+        }
+        return None;
+    }
+    // SAFETY: the context of a packet program.
+    let state = state::of_packet(sk, || unsafe { bpf_get_socket_cookie(skb.cast()) })?;
+    if state.mode == Mode::Off as u32 {
+        return None;
+    }
+    if packet.flags & SYN != 0 {
+        // Our own SYN; a SYN with payload (fast open) counts its payload from the next sequence number on.
+        if EGRESS && state.sent.known == 0 {
+            state.sent.begin(packet.seq.wrapping_add(1));
+        }
+        if packet.len == 0 {
+            return None;
+        }
+    }
+    segment::<EGRESS>(skb, sk, state, &packet)
+}
+
+/// Payload on a connection.
+#[inline(always)]
+fn segment<const EGRESS: bool>(
+    skb: *mut __sk_buff,
+    sk: *mut bpf_sock,
+    state: &mut State,
+    packet: &Packet,
+) -> Option<()> {
+    let new = advance::<EGRESS>(sk, state, packet)?;
+    let fin = packet.flags & FIN != 0;
+    let now = kernel::now();
+    let direction = if EGRESS { TURN_OUT } else { TURN_IN };
+    let mut flags = new.flags | if EGRESS { segment::EGRESS } else { 0 };
+    if new.len > 0 {
+        if state.turn != direction {
+            state.turn = direction;
+            flags |= segment::TURN;
+            let budget = state.budget(EGRESS);
+            way::<EGRESS>(state).left = budget;
+        }
+        way::<EGRESS>(state).time_ns = now;
+    }
+    state.obey();
+    if state.mode >= Mode::Opaque as u32 {
+        if state.mode == Mode::Opaque as u32 && now.wrapping_sub(state.reported_ns) > u64::from(setting!(report_ns)) {
+            state.reported_ns = now;
+            // A segment record without payload carries both offsets and times: it is a report.
+            emit_segment::<0>(skb, Some(state), packet, &new, flags, now, 0, 0);
+        }
+        return None;
+    }
+    let captured = new.len.min(way::<EGRESS>(state).left);
+    way::<EGRESS>(state).left -= captured;
+    if captured == 0 && packet.flags & PSH == 0 && !fin {
+        // In the middle of a body. The next record shows how much there was.
+        return None;
+    }
+    if fin {
+        flags |= segment::FIN;
+    }
+    let tail = (new.len - captured).min(TAIL_BYTES);
+    // One size class per call: the verifier must know how much is reserved.
+    if captured == 0 {
+        emit_segment::<0>(skb, Some(state), packet, &new, flags, now, 0, tail);
+    } else if captured <= 256 {
+        emit_segment::<256>(skb, Some(state), packet, &new, flags, now, captured, tail);
+    } else if captured <= 512 {
+        emit_segment::<512>(skb, Some(state), packet, &new, flags, now, captured, tail);
+    } else if captured <= 1024 {
+        emit_segment::<1024>(skb, Some(state), packet, &new, flags, now, captured, tail);
+    } else if captured <= 2048 {
+        emit_segment::<2048>(skb, Some(state), packet, &new, flags, now, captured, tail);
+    } else if captured <= 4096 {
+        emit_segment::<4096>(skb, Some(state), packet, &new, flags, now, captured, tail);
+    } else {
+        emit_segment::<8192>(skb, Some(state), packet, &new, flags, now, captured.min(8192), tail);
+    }
+    Some(())
+}
+
+/// Moves the direction on by what is new in the segment. `None` if nothing is and no FIN comes with it.
+#[inline(always)]
+fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Packet) -> Option<New> {
+    let fin = packet.flags & FIN != 0;
+    // A SYN takes one sequence number before its payload.
+    let seq = if packet.flags & SYN != 0 { packet.seq.wrapping_add(1) } else { packet.seq };
+    let way = way::<EGRESS>(state);
+    if way.known == 0 {
+        way.begin(seq);
+    }
+    let ahead = seq.wrapping_sub(way.next_seq).cast_signed();
+    let end = seq.wrapping_add(packet.len);
+    if ahead >= 0 {
+        let offset = way.offset + u64::from(ahead as u32);
+        let mut flags = 0;
+        if !EGRESS && (ahead > 0 || way.hole != 0) {
+            way.hole = u32::from(expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0);
+            if way.hole != 0 {
+                flags |= segment::AHEAD;
+            }
+        }
+        way.next_seq = end;
+        way.offset = offset + u64::from(packet.len);
+        return Some(New { skip: 0, len: packet.len, seq, offset, flags });
+    }
+    // Behind what was seen: an overlap, a repetition, or what fills a hole.
+    let behind = ahead.unsigned_abs();
+    if behind < packet.len {
+        let offset = way.offset;
+        let len = packet.len - behind;
+        way.offset += u64::from(len);
+        let seq = way.next_seq;
+        way.next_seq = end;
+        return Some(New { skip: behind, len, seq, offset, flags: 0 });
+    }
+    if !EGRESS && packet.len > 0 {
+        let expected = expected(sk, way.next_seq);
+        let missing = end.wrapping_sub(expected).cast_signed();
+        if missing > 0 && expected != way.next_seq {
+            let len = (missing as u32).min(packet.len);
+            let skip = packet.len - len;
+            let seq = seq.wrapping_add(skip);
+            let offset = way.offset.wrapping_sub(u64::from(way.next_seq.wrapping_sub(seq)));
+            return Some(New { skip, len, seq, offset, flags: segment::AHEAD });
+        }
+    }
+    // A keep-alive or window probe, or a repeated FIN: of no interest. A first FIN stands right at the end.
+    (fin && end == way.next_seq).then_some(New { skip: 0, len: 0, seq: end, offset: way.offset, flags: 0 })
+}
+
+/// What the socket expects next from its peer.
+#[inline(always)]
+fn expected(sk: *mut bpf_sock, otherwise: u32) -> u32 {
+    // SAFETY: a full TCP socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return otherwise;
+    }
+    // SAFETY: not null.
+    unsafe { (*tcp).rcv_nxt }
+}
+
+/// Payload on the last packet of a handshake, or on a SYN: the connection's socket does not exist yet.
+#[inline(always)]
+fn at_listener(skb: *mut __sk_buff, packet: &Packet) {
+    let syn = packet.flags & SYN != 0;
+    let seq = if syn { packet.seq.wrapping_add(1) } else { packet.seq };
+    let new = New { skip: 0, len: packet.len, seq, offset: 0, flags: 0 };
+    let mut flags = segment::LISTENER | segment::TURN | segment::PASSIVE;
+    if syn {
+        flags |= segment::SYN;
+    }
+    if packet.flags & FIN != 0 {
+        flags |= segment::FIN;
+    }
+    let captured = packet.len.min(1024);
+    let tail = (packet.len - captured).min(TAIL_BYTES);
+    emit_segment::<1024>(skb, None, packet, &new, flags, kernel::now(), captured, tail);
+}
+
+/// Writes a segment record of the size class that holds `N` captured bytes.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn emit_segment<const N: usize>(
+    skb: *mut __sk_buff,
+    state: Option<&State>,
+    packet: &Packet,
+    new: &New,
+    mut flags: u32,
+    now: u64,
+    captured: u32,
+    tail: u32,
+) {
+    /// A segment, what was captured, and the tail.
+    #[repr(C)]
+    struct Slot<const N: usize> {
+        segment: Segment,
+        captured: [u8; N],
+        tail: [u8; TAIL_BYTES as usize],
+    }
+    if let Some(state) = state {
+        // The flags of a connection have other places in a segment's flags.
+        if state.flags & socket::FROM_START != 0 {
+            flags |= segment::FROM_START;
+        }
+        if state.flags & socket::ACTIVE != 0 {
+            flags |= segment::ACTIVE;
+        }
+        if state.flags & socket::PASSIVE != 0 {
+            flags |= segment::PASSIVE;
+        }
+    }
+    emit::<Slot<N>>(kind::SEGMENT, now, |slot| {
+        let begin = packet.payload_at + new.skip;
+        // SAFETY: the slot is ours; the copies stay within its payload, and the helper checks them against the packet.
+        let (captured, tail) = unsafe {
+            let bytes = (&raw mut (*slot).captured).cast::<u8>();
+            let captured = if N == 0 { 0 } else { copy::<N>(skb, begin, bytes, captured) };
+            let at_end = begin + new.len - tail;
+            let tail = copy::<{ TAIL_BYTES as usize }>(skb, at_end, bytes.add(captured as usize & CLASS_MASK), tail);
+            (captured, tail)
+        };
+        // SAFETY: as above.
+        unsafe {
+            let out = &raw mut (*slot).segment;
+            if let Some(state) = state {
+                let other = if flags & segment::EGRESS != 0 { &state.received } else { &state.sent };
+                (*out).cookie = state.cookie;
+                (*out).peer_time_ns = other.time_ns;
+                (*out).peer_offset = other.offset;
+                (*out).peer_next_seq = other.next_seq;
+                (*out).sender = state.sender;
+                (*out).reader = state.reader;
+            } else {
+                (*out).cookie = 0;
+                (*out).peer_time_ns = 0;
+                (*out).peer_offset = 0;
+                (*out).peer_next_seq = packet.ack;
+                (*out).sender = NOBODY;
+                (*out).reader = NOBODY;
+            }
+            (*out).offset = new.offset;
+            packet.local.write(&raw mut (*out).local);
+            packet.remote.write(&raw mut (*out).remote);
+            (*out).seq = new.seq;
+            (*out).len = new.len;
+            (*out).captured = captured;
+            (*out).tail = tail;
+            (*out).flags = flags;
+        }
+        size_of::<Segment>() as u32 + captured + tail
+    });
+}
+
+/// Bounds where a tail may begin, for the verifier.
+const CLASS_MASK: usize = 16_383;
+
+/// Copies `len` (at most `MAX`, a power of two) bytes of the packet. How many were copied: all or none.
+///
+/// # Safety
+/// `to` must have room for `MAX` bytes.
+#[inline(always)]
+unsafe fn copy<const MAX: usize>(skb: *mut __sk_buff, at: u32, to: *mut u8, len: u32) -> u32 {
+    if len == 0 {
+        return 0;
+    }
+    // The verifier wants to see that this is between 1 and MAX.
+    let bounded = (core::hint::black_box(len - 1) & (MAX as u32 - 1)) + 1;
+    // SAFETY: the caller's room; the helper checks the packet's bounds.
+    if unsafe { bpf_skb_load_bytes(skb.cast(), at, to.cast(), bounded) } == 0 {
+        bounded
+    } else {
+        count(Counter::CopyFailed);
+        0
+    }
+}
+
+#[inline(always)]
+fn way<const EGRESS: bool>(state: &mut State) -> &mut Way {
+    if EGRESS { &mut state.sent } else { &mut state.received }
+}
+
+/// Reads the IP and TCP headers. `None` for what is not TCP over IP, or cut short.
+#[inline(always)]
+fn headers<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<Packet> {
+    // SAFETY: the context of a packet program.
+    let (data, end, total) = unsafe { ((*skb).data as usize, (*skb).data_end as usize, (*skb).len) };
+    if data + IPV4_BYTES > end {
+        count(Counter::BadPacket);
+        return None;
+    }
+    // SAFETY: every read below is of bytes that were just compared with the end of the packet's linear part, which holds
+    // the headers of every packet that reaches a socket. Packet programs may read words at any address.
+    unsafe {
+        let (source, destination, ip_bytes);
+        if *(data as *const u8) >> 4 == 4 {
+            ip_bytes = usize::from(*(data as *const u8) & 0xf) * 4;
+            source = mapped(*((data + 12) as *const u32));
+            destination = mapped(*((data + 16) as *const u32));
+        } else {
+            if data + IPV6_BYTES > end {
+                count(Counter::BadPacket);
+                return None;
+            }
+            // Extension headers before TCP are not followed: nobody sends them on connections of this host.
+            if u16::from(*((data + 6) as *const u8)) != kernel::TCP {
+                count(Counter::BadPacket);
+                return None;
+            }
+            ip_bytes = IPV6_BYTES;
+            source = *((data + 8) as *const [u32; 4]);
+            destination = *((data + 24) as *const [u32; 4]);
+        }
+        let tcp = data + ip_bytes;
+        if tcp + TCP_BYTES > end {
+            count(Counter::BadPacket);
+            return None;
+        }
+        let source = End { words: source, port: u16::from_be(*(tcp as *const u16)) };
+        let destination = End { words: destination, port: u16::from_be(*((tcp + 2) as *const u16)) };
+        let tcp_bytes = u32::from(*((tcp + 12) as *const u8) >> 4) * 4;
+        let payload_at = ip_bytes as u32 + tcp_bytes;
+        let (local, remote) = if EGRESS { (source, destination) } else { (destination, source) };
+        Some(Packet {
+            local,
+            remote,
+            seq: u32::from_be(*((tcp + 4) as *const u32)),
+            ack: u32::from_be(*((tcp + 8) as *const u32)),
+            flags: *((tcp + 13) as *const u8),
+            payload_at,
+            len: total.saturating_sub(payload_at),
+        })
+    }
+}
+
+/// An IPv4 address, in network order, as the words of an IPv6 address.
+#[inline(always)]
+fn mapped(v4: u32) -> [u32; 4] {
+    [0, 0, 0xffff_u32.to_be(), v4]
+}
+
+impl End {
+    /// Writes it where an [`Endpoint`] is in a record.
+    ///
+    /// # Safety
+    /// `out` must be ours to write to, and aligned to four bytes.
+    #[inline(always)]
+    unsafe fn write(self, out: *mut Endpoint) {
+        let words = out.cast::<u32>();
+        // SAFETY: an endpoint is five words: four of address, one of port and padding.
+        unsafe {
+            words.write(self.words[0]);
+            words.add(1).write(self.words[1]);
+            words.add(2).write(self.words[2]);
+            words.add(3).write(self.words[3]);
+            words.add(4).cast::<[u16; 2]>().write([self.port, 0]);
+        }
+    }
+}
+
+// Both ends are aligned to words in a segment record.
+const _: () =
+    assert!(core::mem::offset_of!(Segment, local) % 4 == 0 && core::mem::offset_of!(Segment, remote) % 4 == 0);
+const _: () = assert!(NO_TURN == 0);

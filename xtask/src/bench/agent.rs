@@ -1,0 +1,158 @@
+//! The agent as a child: started, waited for, asked, stopped.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::figure::as_f64;
+use crate::command::command;
+use crate::workspace;
+
+/// How long the agent may take to load its programs and to list old sockets.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Clock ticks of `/proc/PID/stat`: `USER_HZ`, 100 on every architecture that Rust runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A running agent. Ends when dropped.
+pub(super) struct Agent {
+    child: Mortal,
+    lines: Receiver<String>,
+    spans: JoinHandle<String>,
+}
+
+/// What an agent left behind.
+pub(super) struct Remains {
+    /// Its standard output.
+    pub(super) spans: String,
+    /// The account of the kernel's records.
+    pub(super) records: Records,
+}
+
+/// `ledger: records: observed N = delivered N + dropped N + in flight N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Records {
+    pub(super) observed: u64,
+    pub(super) dropped: u64,
+}
+
+/// A child that does not outlive a bench that failed.
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // Both do nothing to a child that has ended and been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Agent {
+    /// Starts the agent and returns when it traces.
+    pub(super) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
+        let mut agent = command(workspace::agent());
+        agent.arg("run").args(arguments).envs(environment.iter().copied());
+        agent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Mortal(agent.spawn().context("the agent cannot be started")?);
+        let stderr = child.0.stderr.take().context("the agent's standard error was taken")?;
+        let mut stdout = child.0.stdout.take().context("the agent's standard output was taken")?;
+        let (send, lines) = channel();
+        thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
+        let spans = thread::spawn(move || {
+            let mut text = String::new();
+            // What is no text ends the spans: they are then too few, which is what the figure shows.
+            let _ = stdout.read_to_string(&mut text);
+            text
+        });
+        let agent = Self { child, lines, spans };
+        agent.wait_until_ready()?;
+        Ok(agent)
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// Seconds of processor time that it has used so far.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        let path = format!("/proc/{}/stat", self.pid());
+        let text = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+        cpu_ticks(&text).map(|ticks| as_f64(ticks) / TICKS_PER_SECOND).with_context(|| format!("{path} makes no sense"))
+    }
+
+    /// Bytes of memory that it holds now.
+    pub(super) fn resident_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+        let kib =
+            text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).with_context(|| format!("{path} has no VmRSS"))
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub(super) fn stop(mut self) -> Result<Remains> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, Signal::INT).context("the agent cannot be told to end")?;
+        let status = self.child.0.wait().context("the agent cannot be waited for")?;
+        // The channel ends with the agent's standard error.
+        let said: Vec<_> = self.lines.iter().collect();
+        if !status.success() {
+            bail!("the agent failed ({status}): {}", said.join("\n"));
+        }
+        let records = said.iter().find_map(|line| records(line));
+        let records = records.with_context(|| format!("the agent printed no ledger: {}", said.join("\n")))?;
+        Ok(Remains { spans: self.spans.join().unwrap_or_default(), records })
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(READY_LIMIT) {
+                Ok(line) if line.starts_with("ready:") => return Ok(()),
+                Ok(line) => said.push(line),
+                Err(error) => bail!("the agent is not ready ({error}); it said:\n{}", said.join("\n")),
+            }
+        }
+    }
+}
+
+/// User and system time from `/proc/PID/stat`. The name in parentheses may hold anything, so counting starts behind it.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+    Some(fields.next()?.ok()? + fields.next()?.ok()?)
+}
+
+fn records(line: &str) -> Option<Records> {
+    let account = line.strip_prefix("ledger: records: observed ")?;
+    let number_after = |label: &str| account.split_once(label)?.1.split(' ').next()?.parse().ok();
+    Some(Records { observed: account.split(' ').next()?.parse().ok()?, dropped: number_after("dropped ")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 3 4 20 0 1 0 9 9 9";
+        assert_eq!(cpu_ticks(stat), Some(200));
+        assert_eq!(cpu_ticks("7 (x) S"), None);
+    }
+
+    #[test]
+    fn the_ledgers_line_is_read() {
+        let line = "ledger: records: observed 12 = delivered 9 + dropped 3 + in flight 0";
+        assert_eq!(records(line), Some(Records { observed: 12, dropped: 3 }));
+        assert_eq!(records("ledger: garbage: 1"), None);
+    }
+}

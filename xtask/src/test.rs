@@ -1,0 +1,120 @@
+//! `cargo xtask test`: everything that must hold, in stages.
+
+use anyhow::{Result, bail};
+
+use crate::command::{cargo, run};
+use crate::packages::{self, Program};
+use crate::step::Steps;
+use crate::{build, fuzz, lint, workspace};
+
+/// How long each fuzz target runs as a smoke test. Enough to run every seed and some hundred thousand mutations.
+const FUZZ_SMOKE_SECONDS: u32 = 10;
+
+/// Real programs that the end-to-end tests observe.
+///
+/// Apache comes as `apache2-bin`: the package `apache2` would also bring a service that starts by itself.
+const PEERS: &[Program] = &[
+    Program { name: "nginx", package: "nginx" },
+    Program { name: "apache2", package: "apache2-bin" },
+    Program { name: "curl", package: "curl" },
+    Program { name: "wrk", package: "wrk" },
+    Program { name: "ip", package: "iproute2" },
+    Program { name: "python3", package: "python3" },
+    Program { name: "node", package: "nodejs" },
+    Program { name: "go", package: "golang-go" },
+];
+
+/// A stage, in the order in which they run: what fails fast comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Format and clippy.
+    Lint,
+    /// Unit, property, snapshot and replay tests: any OS, no rights.
+    Unit,
+    /// Every fuzz target for some seconds.
+    Fuzz,
+    /// Real programs on the real kernel, as root.
+    EndToEnd,
+}
+
+impl Stage {
+    const ALL: &[Self] = &[Self::Lint, Self::Unit, Self::Fuzz, Self::EndToEnd];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Unit => "unit",
+            Self::Fuzz => "fuzz",
+            Self::EndToEnd => "e2e",
+        }
+    }
+
+    fn run(self, filter: &[String]) -> Result<()> {
+        let steps = &mut Steps::default();
+        match self {
+            Self::Lint => lint::lint(steps),
+            Self::Unit => unit(filter),
+            Self::Fuzz => fuzz::targets()?.iter().try_for_each(|target| fuzz::fuzz(target, FUZZ_SMOKE_SECONDS, steps)),
+            Self::EndToEnd => end_to_end(filter, steps),
+        }
+    }
+}
+
+/// Runs the stages of these names, all if there are none, and prints a line for each. `filter` goes to the test programs.
+pub(crate) fn test(names: &[String], filter: &[String], steps: &mut Steps) -> Result<()> {
+    let stages = selected(names)?;
+    let ended = stages.iter().try_for_each(|stage| steps.quiet(stage.name(), || stage.run(filter)));
+    eprintln!("\n{steps}");
+    ended
+}
+
+/// The stages of these names, in their own order.
+fn selected(names: &[String]) -> Result<Vec<Stage>> {
+    let known: Vec<_> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("there are no tests named `{unknown}`; known: {}", known.join(", "));
+    }
+    Ok(Stage::ALL
+        .iter()
+        .copied()
+        .filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.name()))
+        .collect())
+}
+
+fn unit(filter: &[String]) -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["test", "--locked", "--workspace", "--exclude=wirespan-ebpf", "--exclude=wirespan-tests"]);
+    run(cargo.arg("--").args(filter))
+}
+
+fn end_to_end(filter: &[String], steps: &mut Steps) -> Result<()> {
+    if !packages::is_root() {
+        bail!("the end-to-end tests load kernel programs and make network namespaces: run them as root");
+    }
+    packages::install(&packages::missing(PEERS), "the end-to-end tests observe these programs", steps)?;
+    build::build(steps)?;
+    let mut cargo = cargo();
+    cargo.args(["test", "--locked", "--package=wirespan-tests"]).env("WIRESPAN_BIN", workspace::agent());
+    run(cargo.arg("--").args(filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(names: &[&str]) -> Result<Vec<Stage>> {
+        selected(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn without_names_everything_runs_and_names_keep_the_order_of_the_stages() {
+        assert_eq!(named(&[]).unwrap(), Stage::ALL);
+        assert_eq!(named(&["e2e", "lint"]).unwrap(), [Stage::Lint, Stage::EndToEnd]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = named(&["unit", "cluster"]).unwrap_err().to_string();
+        assert_eq!(error, "there are no tests named `cluster`; known: lint, unit, fuzz, e2e");
+    }
+}

@@ -1,0 +1,3 @@
+module wirespan.test/go-server
+
+go 1.19

@@ -1,0 +1,127 @@
+//! What is loaded in the kernel, as `bpftool` tells: an opinion that is not the agent's own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::PATIENCE;
+use crate::child::Program;
+
+/// Objects of the kernel that a process holds: `prog`, `map` or `link`, and the id.
+pub type Held = BTreeSet<(&'static str, u64)>;
+
+/// The BPF objects that a process has open.
+#[must_use]
+#[track_caller]
+pub fn held_by(pid: u32) -> Held {
+    let directory = format!("/proc/{pid}/fdinfo");
+    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let texts = entries.filter_map(Result::ok).filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    texts.flat_map(|text| text.lines().filter_map(object).collect::<Vec<_>>()).collect()
+}
+
+/// Waits until none of these objects exists any more. The kernel frees them a moment after their last user is gone.
+#[track_caller]
+pub fn wait_gone(held: &Held) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left: Vec<_> = ["prog", "map", "link"]
+            .into_iter()
+            .flat_map(|what| ids(what).into_iter().map(move |id| (what, id)))
+            .filter(|object| held.contains(object))
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still in the kernel: {left:?}");
+    }
+}
+
+/// A per-CPU array of 64-bit counters that outlives the process that made it, because it is pinned.
+#[derive(Debug)]
+pub struct PinnedCounters(PathBuf);
+
+impl PinnedCounters {
+    /// Pins the map with this name that the process holds.
+    #[must_use]
+    #[track_caller]
+    pub fn of(pid: u32, name: &str) -> Self {
+        let maps = held_by(pid).into_iter().filter(|object| object.0 == "map").map(|object| object.1.to_string());
+        let has_name = |id: &String| bpftool(&["map", "show", "id", id])["name"].as_str() == Some(name);
+        let id = maps.into_iter().find(has_name).unwrap_or_else(|| panic!("process {pid} holds no map {name}"));
+        let path = Path::new("/sys/fs/bpf").join(format!("wirespan-tests-{}", process::id()));
+        let _ = Program::new("bpftool").args(["map", "pin", "id", &id]).arg(&path).run().well();
+        Self(path)
+    }
+
+    /// The sum over the CPUs of one slot.
+    #[must_use]
+    #[track_caller]
+    pub fn sum(&self, slot: u32) -> i64 {
+        let dump = bpftool(&["map", "dump", "pinned", &self.0.to_string_lossy()]);
+        let row = &dump[slot as usize];
+        let values = row["values"].as_array().unwrap_or_else(|| panic!("not per CPU: {row}"));
+        values.iter().map(|value| little_endian(&value["value"])).sum()
+    }
+}
+
+impl Drop for PinnedCounters {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A line of a descriptor's information that names an object.
+fn object(line: &str) -> Option<(&'static str, u64)> {
+    let (key, id) = line.split_once(':')?;
+    let what = match key {
+        "prog_id" => "prog",
+        "map_id" => "map",
+        "link_id" => "link",
+        _ => return None,
+    };
+    Some((what, id.trim().parse().ok()?))
+}
+
+/// Ids of all objects of a kind.
+#[track_caller]
+fn ids(what: &str) -> BTreeSet<u64> {
+    let shown = bpftool(&[what, "show"]);
+    shown.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(|entry| entry["id"].as_u64()).collect()
+}
+
+#[track_caller]
+fn bpftool(args: &[&str]) -> Value {
+    let ended = Program::new("bpftool").arg("-j").args(args).run().well();
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("bpftool {args:?}: {error}: {}", ended.stdout))
+}
+
+/// `bpftool -j` prints a value as an array of texts like `"0x1f"`.
+fn little_endian(value: &Value) -> i64 {
+    let bytes = value.as_array().map_or(&[][..], Vec::as_slice);
+    let byte = |text: &Value| {
+        let digits = text.as_str().unwrap_or_default().trim_start_matches("0x");
+        i64::from_str_radix(digits, 16).unwrap_or_default()
+    };
+    bytes.iter().rev().fold(0, |sum, text| (sum << 8) | byte(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_the_machine_writes_them() {
+        assert_eq!(little_endian(&serde_json::json!(["0x01", "0x02", "0x00", "0x00"])), 0x201);
+    }
+
+    #[test]
+    fn a_descriptors_information_names_its_object() {
+        assert_eq!(object("map_id:\t17"), Some(("map", 17)));
+        assert_eq!(object("flags:\t02"), None);
+    }
+}

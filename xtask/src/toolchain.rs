@@ -123,11 +123,10 @@ impl Toolchain {
             Origin::System => command.env_remove("RUSTUP_TOOLCHAIN"),
         };
         let linker = format!("-Clinker={}", self.linker.path.display());
-        command
-            .env("CARGO", bin.join("cargo"))
-            .env("RUSTC", bin.join("rustc"))
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_ENCODED_RUSTFLAGS", [&linker, "-Clink-arg=--btf", "-Cdebuginfo=2", "-Ctarget-cpu=v3"].join("\x1f"));
+        command.env("CARGO", bin.join("cargo")).env("RUSTC", bin.join("rustc")).env("RUSTC_BOOTSTRAP", "1").env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            [&linker, "-Clink-arg=--btf", "-Cdebuginfo=2", "-Ctarget-cpu=v3"].join("\x1f"),
+        );
         command
     }
 }

@@ -101,7 +101,7 @@ pub struct Exchange {
     pub request_end: Option<Nanos>,
     /// First byte of the (final) response.
     pub response_began: Option<Nanos>,
-    /// Last byte of the response; else when it became clear that there is none.
+    /// Last byte of the response, or the FIN where that is what ends it; else when it became clear that there is none.
     pub end: Nanos,
     /// How it ended.
     pub outcome: Outcome,

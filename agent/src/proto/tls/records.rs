@@ -48,7 +48,7 @@ pub(super) enum Found {
     Alert(u8),
     /// From here on this side encrypts (or pretends to).
     ChangeCipherSpec,
-    /// Encrypted bytes.
+    /// A record of encrypted bytes.
     Encrypted,
     /// No records.
     Garbage,

@@ -12,9 +12,9 @@ pub mod proto;
 pub mod redact;
 pub mod trace;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod export;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod probe;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod proc;

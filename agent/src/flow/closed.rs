@@ -1,7 +1,9 @@
 //! Connections that ended a moment ago. Records of different CPUs are merged by time, but not perfectly: one that comes
 //! after its connection's end must not bring the connection back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 
 use super::{Cookie, Nanos};
 

@@ -131,6 +131,7 @@ impl<S> Connection<S> {
             tail,
             ahead: flag(segment::AHEAD),
             fin: flag(segment::FIN),
+            turn: flag(segment::TURN),
         };
         let (stream, mut tap) = self.stream(way, consumer, ledger);
         stream.push(&piece, room, &mut tap);
@@ -149,7 +150,7 @@ impl<S> Connection<S> {
         self.seen(time);
         let (head, tail) = orphan.parts();
         let len = u64::from(orphan.segment.len);
-        let piece = Piece { time, offset, len, head, tail, ahead: false, fin: orphan.fin() };
+        let piece = Piece { time, offset, len, head, tail, ahead: false, fin: orphan.fin(), turn: orphan.turn() };
         let (stream, mut tap) = self.stream(Direction::In, consumer, ledger);
         stream.push(&piece, 0, &mut tap);
         self.note_offsets();
@@ -216,6 +217,10 @@ struct Tap<'a, C: Consumer> {
 impl<C: Consumer> Sink for Tap<'_, C> {
     fn chunk(&mut self, at: At, chunk: Chunk<'_>) {
         self.consumer.chunk(self.facts, self.state, self.way, at, chunk);
+    }
+
+    fn turned(&mut self) {
+        self.consumer.turned(self.state, self.way);
     }
 
     fn finished(&mut self, time: Nanos) {

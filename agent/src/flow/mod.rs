@@ -166,6 +166,10 @@ pub trait Consumer {
     /// The next piece of one direction. `seq` of a byte is `base + pos` (modulo 2^32) with the base in `facts`.
     fn chunk(&mut self, facts: &mut Facts, state: &mut Self::State, way: Direction, at: At, chunk: Chunk<'_>);
 
+    /// The next bytes of a direction are the first since payload went the other way: in protocols that take turns a
+    /// message begins with them, whatever is missing before them.
+    fn turned(&mut self, _state: &mut Self::State, _way: Direction) {}
+
     /// This end (`Out`) or the other (`In`) will send nothing more.
     fn finished(&mut self, facts: &mut Facts, state: &mut Self::State, way: Direction, time: Nanos);
 

@@ -1,8 +1,9 @@
 //! Payload that was seen at a listening socket, before its connection existed: TCP fast open, and data on the ACK that
 //! ends the handshake (the rule with `TCP_DEFER_ACCEPT`). It waits here for the connection that opens.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use wirespan_common::record::{Endpoint, Segment, segment};
 
 use super::Nanos;
@@ -104,6 +105,11 @@ impl Orphan {
     /// The first and the last bytes of the payload.
     pub(super) fn parts(&self) -> (&[u8], &[u8]) {
         self.copied.split_at((self.segment.captured as usize).min(self.copied.len()))
+    }
+
+    /// Whether it begins a message.
+    pub(super) fn turn(&self) -> bool {
+        self.segment.flags & segment::TURN != 0
     }
 
     /// Whether the direction ends after it.

@@ -19,12 +19,16 @@ pub(super) struct Piece<'a> {
     pub(super) ahead: bool,
     /// The direction ends after it.
     pub(super) fin: bool,
+    /// Its first byte is the first since the other direction spoke.
+    pub(super) turn: bool,
 }
 
 /// Takes the stream.
 pub(super) trait Sink {
     /// The next piece, in order.
     fn chunk(&mut self, at: At, chunk: Chunk<'_>);
+    /// The next bytes are the first since the other direction spoke.
+    fn turned(&mut self);
     /// The direction has ended. Called once, and nothing follows.
     fn finished(&mut self, time: Nanos);
     /// The gap that comes next stands for bytes that should have come but did not.
@@ -57,6 +61,7 @@ struct Held {
     copied: Box<[u8]>,
     head_len: usize,
     fin: bool,
+    turn: bool,
 }
 
 impl Stream {
@@ -131,8 +136,8 @@ impl Stream {
         }
         self.held_bytes += Held::cost(piece);
         let copied = [piece.head, piece.tail].concat().into_boxed_slice();
-        let Piece { time, offset, len, fin, .. } = *piece;
-        self.held.insert(at, Held { time, offset, len, copied, head_len: piece.head.len(), fin });
+        let Piece { time, offset, len, fin, turn, .. } = *piece;
+        self.held.insert(at, Held { time, offset, len, copied, head_len: piece.head.len(), fin, turn });
     }
 
     /// Delivers what no longer has to wait.
@@ -158,8 +163,8 @@ impl Stream {
             self.held = Vec::new();
         }
         let (head, tail) = held.copied.split_at(held.head_len);
-        let Held { time, offset, len, fin, .. } = held;
-        self.deliver(&Piece { time, offset, len, head, tail, ahead: false, fin }, sink);
+        let Held { time, offset, len, fin, turn, .. } = held;
+        self.deliver(&Piece { time, offset, len, head, tail, ahead: false, fin, turn }, sink);
     }
 
     /// Delivers what is new of a piece that begins no later than the stream has got.
@@ -168,6 +173,9 @@ impl Stream {
             return;
         }
         let mut old = self.pos - piece.offset;
+        if piece.turn && old == 0 {
+            sink.turned();
+        }
         let uncopied = piece.len - (piece.head.len() + piece.tail.len()) as u64;
         self.emit(&mut old, Chunk::Bytes(piece.head), piece.time, sink);
         self.emit(&mut old, Chunk::Gap(uncopied), piece.time, sink);

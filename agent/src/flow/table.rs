@@ -3,9 +3,10 @@
 //! Everything is bounded. Nothing is done per connection that has nothing to do: timers are ordered by when they are
 //! due, and connections by when they were last active, so that the one to evict is at hand.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry as Place;
-use std::collections::{BTreeSet, HashMap};
 
+use foldhash::{HashMap, HashMapExt as _};
 use wirespan_common::record::{Endpoint, Segment, Socket, reason, segment};
 
 use super::closed::Closed;

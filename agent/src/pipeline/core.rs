@@ -13,12 +13,13 @@ use crate::flow::record::Record;
 use crate::flow::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role};
 use crate::ledger::{Count, Ledger, Reason};
 use crate::proto::{Appetite, Detail, Event, Exchange, Oddity, Protocol};
+use crate::trace::address::Addresses;
 use crate::trace::clock::Clock;
 use crate::trace::connection::{self, Part, Reported};
 use crate::trace::connection_totals::Totals;
 use crate::trace::http;
 use crate::trace::process::Processes;
-use crate::trace::span::{Link, Scope, Span};
+use crate::trace::span::{Scope, Span};
 
 /// All that is not per connection.
 pub(super) struct Core {
@@ -152,7 +153,7 @@ impl Core {
                         let request = self.relations.began(facts, state, role, (number, at), is_wanted);
                         state.open.push_back(request);
                     }
-                    Event::Exchange(exchange) => self.exchange(facts, state, role, &exchange),
+                    Event::Exchange(exchange) => self.exchange(facts, state, role, *exchange),
                     Event::Tls(handshake) => state.tls = Some(handshake),
                     Event::Oddity(oddity) => self.odd(oddity),
                 }
@@ -171,22 +172,27 @@ impl Core {
         let count = match oddity {
             Oddity::Garbage => Count::Garbage,
             Oddity::Malformed => Count::MalformedHeads,
-            Oddity::Resynchronised => Count::Resynchronised,
             Oddity::TooManyOpen => Count::TooManyOpen,
-            // Bytes that were not copied are no loss; those that were lost are counted where they were missed.
-            Oddity::Hole => return,
+            // Bytes that were not copied are no loss; those that were lost are counted where they were missed. Where
+            // reading went on is counted with the exchange: the handshake may turn out to be known after all.
+            Oddity::Hole | Oddity::Resynchronised => return,
         };
         self.ledger.count(count);
     }
 
     /// A request is over: its span.
-    fn exchange(&mut self, facts: &Facts, state: &mut State, role: Role, exchange: &Exchange) {
+    fn exchange(&mut self, facts: &Facts, state: &mut State, role: Role, mut exchange: Exchange) {
         let known = state.open.iter().position(|request| request.number == exchange.number);
-        let request = match known.and_then(|at| state.open.remove(at)) {
+        let mut request = match known.and_then(|at| state.open.remove(at)) {
             Some(request) => request,
             None => self.relations.began(facts, state, role, (exchange.number, exchange.began), true),
         };
         state.segment.requests += 1;
+        // What is said first on a connection needs no firm ground, even if the record of its opening came a little later.
+        exchange.marks.resynchronised &= !(facts.from_start && exchange.began.pos == 0);
+        if exchange.marks.resynchronised {
+            self.ledger.count(Count::Resynchronised);
+        }
         if exchange.marks.truncated {
             self.ledger.count(Count::TruncatedHeads);
         }
@@ -194,20 +200,22 @@ impl Core {
             return;
         }
         let Detail::Http(http) = &exchange.detail;
-        let description = http::describe(exchange, http, facts, role, self.options.legacy_http_names);
+        let addresses = Addresses::cached(&mut state.addresses, facts);
+        let description = http::describe(&exchange, http, facts, addresses, role, self.options.legacy_http_names);
         let Place { trace_id, parent, flags, trace_state, beside } =
-            self.relations.place(facts, role, &request, exchange.end, http);
+            self.relations.place(facts, role, &mut request, exchange.end, http);
 
         let mut attributes = description.attributes;
         let on = self.relations.connection_of(facts, state);
         let lineage = self.relations.lineage(facts, state);
-        attributes.put(connection::ID_KEY, lineage.first.to_string());
+        attributes.put(connection::ID_KEY, lineage.first.text());
         if let Some(parent) = &parent {
             attributes.extend(parent.attributes());
         }
         let has_connection_span = self.options.connections == Connections::Spans;
-        let links: Vec<Link> =
-            has_connection_span.then_some(on).into_iter().chain(beside).map(|tie| tie.as_link()).collect();
+        let mut links = Vec::with_capacity(usize::from(has_connection_span) + usize::from(beside.is_some()));
+        links.extend(has_connection_span.then(|| on.as_link()));
+        links.extend(beside.map(|tie| tie.as_link()));
         let (start_unix_ns, end_unix_ns) = self.clock.span(exchange.began.time, exchange.end);
         self.spans.push(Span {
             trace_id,
@@ -271,13 +279,22 @@ impl Core {
         if self.options.connections != Connections::Metrics {
             return;
         }
-        // What was counted for one process stays with it, even if another one goes on with the socket.
-        let (tgid, role, before) = state.counted.unwrap_or_else(|| {
-            let (tgid, role) = (facts.task.tgid, state.role(facts));
-            self.totals.opened(tgid, role, &self.processes.resource(tgid));
-            (tgid, role, Reported::default())
-        });
+        // Who listens stands in for who accepts, until somebody reads or sends: all that was counted goes with the socket.
+        let (tgid, role) = (facts.task.tgid, state.role(facts));
         let resource = self.processes.resource(tgid);
+        let before = match state.counted {
+            Some((before_tgid, before_role, counted)) => {
+                if (before_tgid, before_role) != (tgid, role) {
+                    self.totals.taken_back(before_tgid, before_role, counted);
+                    self.totals.taken_over(tgid, role, &resource, counted);
+                }
+                counted
+            }
+            None => {
+                self.totals.opened(tgid, role, &resource);
+                Reported::default()
+            }
+        };
         self.totals.moved(tgid, role, &resource, facts, before);
         state.counted = Some((tgid, role, Reported::now(facts)));
         if let Some(ending) = ending {
@@ -330,6 +347,12 @@ impl Consumer for Core {
             self.react(facts, state);
         }
         state.reach(way, at.pos.saturating_add(chunk.len()));
+    }
+
+    fn turned(&mut self, state: &mut State, _way: Direction) {
+        if let Watch::Guessing(recognition) = &mut state.watch {
+            recognition.turned();
+        }
     }
 
     fn finished(&mut self, facts: &mut Facts, state: &mut State, way: Direction, time: Nanos) {

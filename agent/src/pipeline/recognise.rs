@@ -1,7 +1,9 @@
 //! Which protocol a connection speaks: the first bytes of its first messages are shown to each protocol in turn.
 //!
-//! A message begins where the direction changes. Bytes in the middle of a message are never judged: text in a body may
+//! A message begins where the direction changes, as far as the chunks show it or the kernel programs say it. Bytes in the middle of a message are never judged: text in a body may
 //! look like anything.
+
+use std::mem;
 
 use super::state::side;
 use crate::flow::{At, Chunk, Direction, Role, Side};
@@ -14,6 +16,8 @@ pub(super) struct Recognition {
     /// Where and when the pieces of `bytes` passed, and their lengths.
     pieces: Vec<(At, usize)>,
     way: Option<Direction>,
+    /// The next chunk begins a message.
+    begins: bool,
     /// The current message can't be recognised any more.
     is_past: bool,
     /// Directions that had bytes before the current message.
@@ -68,7 +72,9 @@ impl Recognition {
         if chunk.is_empty() {
             return Finding::Open;
         }
-        if self.way != Some(way) {
+        // Bytes that follow each other are one message, whatever else is said of them.
+        let begins = mem::take(&mut self.begins) && self.is_past;
+        if begins || self.way != Some(way) {
             self.turns = self.turns.saturating_add(u32::from(self.way.is_some()));
             self.way = Some(way);
             // The message before ended while it was not clear what it was.
@@ -102,6 +108,11 @@ impl Recognition {
             }
             Err(_) => self.fail(from_start, chunk.len()),
         }
+    }
+
+    /// The next chunk is the first since payload went the other way, also if what went the other way was lost.
+    pub(super) const fn turned(&mut self) {
+        self.begins = true;
     }
 
     /// Whether a message had a beginning that was of no known protocol.
@@ -230,6 +241,19 @@ mod tests {
         assert!(matches!(check(Some(Role::Client), false, &body).1, Finding::Open));
         let next = [body[0], body[1], (IN, bytes("x")), (OUT, bytes("GET / HTTP/1.1\r\n"))];
         assert!(matches!(check(Some(Role::Client), false, &next).1, Finding::Known { is_joined: true, .. }));
+    }
+
+    #[test]
+    fn a_message_begins_behind_a_gap_where_the_direction_is_known_to_have_changed() {
+        let gap = [(IN, Chunk::Gap(100)), (OUT, Chunk::Gap(50))];
+        let request = bytes("GET / HTTP/1.1\r\n");
+        let (mut recognition, _) = check(Some(Role::Client), true, &gap);
+        let at = At { time: Nanos(9), pos: 50 };
+        assert!(matches!(recognition.push(Some(Role::Client), true, OUT, at, request), Finding::Open));
+        let (mut recognition, _) = check(Some(Role::Client), true, &gap);
+        recognition.turned();
+        let finding = recognition.push(Some(Role::Client), true, OUT, at, request);
+        assert!(matches!(finding, Finding::Known { is_joined: true, .. }));
     }
 
     #[test]

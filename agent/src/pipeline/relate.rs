@@ -67,10 +67,12 @@ impl Relations {
         is_wanted: bool,
     ) -> Request {
         let (of, subject) = (state.instance(facts), Subject::Exchange(number));
-        let keys = Key::of_request(facts, role, at.pos, state.reached(way_of_server(role)));
+        let server_pos = state.reached(way_of_server(role));
+        let keys = Key::of_request(facts, role, at.pos, server_pos);
         let mut request = Request {
             number,
-            began: at.time,
+            began: at,
+            server_pos,
             span_id: self.ids.span(of, Some(role), subject),
             trace_id: self.ids.trace(of, Some(role), subject),
             keys,
@@ -89,7 +91,10 @@ impl Relations {
     }
 
     /// Where the span of a request belongs, now that it is over.
-    pub(super) fn place(&mut self, facts: &Facts, role: Role, request: &Request, end: Nanos, http: &Http) -> Place {
+    pub(super) fn place(&mut self, facts: &Facts, role: Role, request: &mut Request, end: Nanos, http: &Http) -> Place {
+        if role == Role::Server && request.keys[0].is_none() && facts.from_start {
+            self.meet_again(facts, request);
+        }
         let client = match (role, request.client) {
             (Role::Client, _) => {
                 request.keys.into_iter().flatten().for_each(|key| self.requests.release(key, facts.cookie, end));
@@ -126,11 +131,19 @@ impl Relations {
         Place { trace_id, parent: client, flags: SAMPLED, trace_state: String::new(), beside: None }
     }
 
+    /// The handshake became known after the request had begun: there is better evidence of its other end now.
+    fn meet_again(&mut self, facts: &Facts, request: &mut Request) {
+        request.keys = Key::of_request(facts, Role::Server, request.began.pos, request.server_pos);
+        if let (Some(client), _) = self.client_of(facts, request) {
+            request.client = Some(client);
+        }
+    }
+
     /// The client's span of a request that a server received; and whether there were several.
     fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<Tie>, bool) {
         let mut is_ambiguous = false;
         for key in request.keys.into_iter().flatten() {
-            match self.requests.find(key, facts.cookie, request.began) {
+            match self.requests.find(key, facts.cookie, request.began.time) {
                 Match::One(end) => {
                     request.keys.into_iter().flatten().for_each(|key| self.requests.withdraw(key));
                     return (Some(tie(end, key)), false);

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use wirespan_common::mode::Mode;
 
 use super::recognise::Recognition;
-use crate::flow::{Direction, Facts, Nanos, Role, Side};
+use crate::flow::{At, Direction, Facts, Nanos, Role, Side};
 use crate::ledger::Reason;
 use crate::proto::Parser;
 use crate::proto::tls::Handshake;
+use crate::trace::address::Addresses;
 use crate::trace::connection::{Lineage, Reported};
 use crate::trace::ids::Instance;
 use crate::trace::join::Key;
@@ -26,6 +27,8 @@ pub(super) struct State {
     /// `network.protocol.name`.
     pub(super) protocol: Option<&'static str>,
     pub(super) tls: Option<Box<Handshake>>,
+    /// Its addresses, written out for its requests.
+    pub(super) addresses: Option<Addresses>,
     /// How far the streams got: sent, received.
     reached: [u64; 2],
     /// Requests that are not over, in order.
@@ -60,7 +63,9 @@ pub(super) enum Watch {
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) number: u64,
-    pub(super) began: Nanos,
+    pub(super) began: At,
+    /// How far the server's stream had got then.
+    pub(super) server_pos: u64,
     pub(super) span_id: SpanId,
     /// Its trace, if nothing else is found out.
     pub(super) trace_id: TraceId,

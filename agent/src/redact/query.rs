@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr2};
+
 use super::REDACTED;
 
 /// Names of parameters whose values are secret, in lower case without `-` and `_`.
@@ -78,7 +80,8 @@ pub fn query(text: &str) -> Cow<'_, str> {
 /// gateways take them) replaced.
 #[must_use]
 pub fn path(text: &str) -> Cow<'_, str> {
-    let text = if text.contains(';') { parameters(text, &['/', ';']) } else { Cow::Borrowed(text) };
+    let text =
+        if memchr(b';', text.as_bytes()).is_some() { parameters(text, &['/', ';']) } else { Cow::Borrowed(text) };
     match credentials(&text) {
         None => text,
         Some(secret) => Cow::Owned([&text[..secret.start], NO_CREDENTIALS, &text[secret.end..]].concat()),
@@ -125,7 +128,7 @@ fn secret_part(name: &str, value: &str) -> Option<std::ops::Range<usize>> {
 
 /// Where user name and password stand in a value that is a URL, written plainly or percent-encoded.
 fn credentials(value: &str) -> Option<std::ops::Range<usize>> {
-    if !value.contains(['@', '%']) {
+    if memchr2(b'@', b'%', value.as_bytes()).is_none() {
         return None;
     }
     let find = |from: usize, plain: &str, encoded: &str| {

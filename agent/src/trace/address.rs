@@ -5,6 +5,53 @@ use std::net::{IpAddr, Ipv6Addr};
 use wirespan_common::record::Endpoint;
 
 use super::attributes::Attributes;
+use super::text::Text;
+use crate::flow::Facts;
+
+/// The addresses of a connection as text. A connection has many requests, and its addresses seldom change.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    local: Endpoint,
+    remote: Endpoint,
+    /// This end.
+    pub local_text: Text,
+    /// The other end.
+    pub remote_text: Text,
+    /// `network.type`.
+    kind: &'static str,
+}
+
+impl Addresses {
+    /// Those of a connection.
+    #[must_use]
+    pub fn of(facts: &Facts) -> Self {
+        Self {
+            local: facts.local,
+            remote: facts.remote,
+            local_text: text(&facts.local),
+            remote_text: text(&facts.remote),
+            kind: if ip(&facts.remote).is_ipv4() { "ipv4" } else { "ipv6" },
+        }
+    }
+
+    /// Those of a connection, which are in `known` already if they have not changed.
+    pub fn cached<'a>(known: &'a mut Option<Self>, facts: &Facts) -> &'a Self {
+        if known.as_ref().is_none_or(|known| known.local != facts.local || known.remote != facts.remote) {
+            *known = None;
+        }
+        known.get_or_insert_with(|| Self::of(facts))
+    }
+
+    /// `network.*` of the connection.
+    pub fn put(&self, attributes: &mut Attributes) {
+        attributes.put("network.transport", "tcp");
+        attributes.put("network.type", self.kind);
+        attributes.put("network.local.address", self.local_text.clone());
+        attributes.put("network.local.port", i64::from(self.local.port));
+        attributes.put("network.peer.address", self.remote_text.clone());
+        attributes.put("network.peer.port", i64::from(self.remote.port));
+    }
+}
 
 /// The address of an endpoint; IPv4 where the socket speaks IPv4, mapped or not.
 #[must_use]
@@ -12,15 +59,10 @@ pub fn ip(endpoint: &Endpoint) -> IpAddr {
     Ipv6Addr::from(endpoint.addr).to_canonical()
 }
 
-/// `network.*` of a connection.
-pub fn network(attributes: &mut Attributes, local: &Endpoint, remote: &Endpoint) {
-    let (local_ip, remote_ip) = (ip(local), ip(remote));
-    attributes.put("network.transport", "tcp");
-    attributes.put("network.type", if remote_ip.is_ipv4() { "ipv4" } else { "ipv6" });
-    attributes.put("network.local.address", local_ip.to_string());
-    attributes.put("network.local.port", i64::from(local.port));
-    attributes.put("network.peer.address", remote_ip.to_string());
-    attributes.put("network.peer.port", i64::from(remote.port));
+/// The address of an endpoint as text.
+#[must_use]
+pub fn text(endpoint: &Endpoint) -> Text {
+    ip(endpoint).to_string().into()
 }
 
 /// The client as the first proxy saw it, from the value of `Forwarded` (RFC 7239) or of `X-Forwarded-For`.
@@ -74,6 +116,17 @@ mod tests {
         ] {
             assert_eq!(forwarded_client(value).map(|ip| ip.to_string()).as_deref(), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn addresses_that_changed_are_written_again() {
+        let mut known = None;
+        let mut facts = crate::trace::fixture::facts(crate::flow::Role::Client);
+        assert_eq!(Addresses::cached(&mut known, &facts).remote_text.as_str(), "10.0.0.2");
+        facts.remote = crate::trace::fixture::endpoint(7, 8080);
+        assert_eq!(Addresses::cached(&mut known, &facts).remote_text.as_str(), "10.0.0.7");
+        facts.local = crate::trace::fixture::endpoint(8, 8080);
+        assert_eq!(Addresses::cached(&mut known, &facts).local_text.as_str(), "10.0.0.8");
     }
 
     #[test]

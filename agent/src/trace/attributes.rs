@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::span::{Attribute, Value};
+use super::text::Text;
 use crate::redact;
 
 /// A list under construction.
@@ -37,7 +38,7 @@ impl Attributes {
 
     /// Adds a text that came over the wire, at most `max` bytes of it.
     pub fn put_text(&mut self, key: &'static str, text: &str, max: usize) {
-        self.put(key, redact::cut(text, max).to_owned());
+        self.put(key, Text::new(redact::cut(text, max)));
     }
 
     /// Adds a count; what no signed number can hold becomes the largest that can.

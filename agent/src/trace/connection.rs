@@ -17,7 +17,7 @@
 //! | `wirespan.tcp.sent`, `wirespan.tcp.received` | payload of this segment, bytes |
 //! | `wirespan.tcp.retransmits` | TCP segments retransmitted by this end, in this segment |
 
-use super::address;
+use super::address::{self, Addresses};
 use super::attributes::Attributes;
 use super::clock::{Clock, seconds_between};
 use super::failure;
@@ -26,7 +26,6 @@ use super::span::{Kind, Scope, Span, SpanId, Status, TraceId};
 use super::tls;
 use crate::flow::{Ending, Facts, Nanos, Role, Side};
 use crate::proto::tls::Handshake;
-use crate::redact;
 
 /// Name of the spans.
 pub const NAME: &str = "TCP connection";
@@ -134,9 +133,9 @@ fn attributes(
     failure: Option<&'static str>,
 ) -> Attributes {
     let mut attributes = Attributes::with_capacity(USUAL_ATTRIBUTES);
-    attributes.put(ID_KEY, lineage.first.to_string());
+    attributes.put(ID_KEY, lineage.first.text());
     attributes.put_some("wirespan.connection.role", role.map(role_name));
-    address::network(&mut attributes, &facts.local, &facts.remote);
+    Addresses::of(facts).put(&mut attributes);
     put_server(&mut attributes, facts, role, part.tls);
     attributes.put_some("network.protocol.name", part.protocol);
     if let Some(handshake) = part.tls {
@@ -175,8 +174,8 @@ fn put_server(attributes: &mut Attributes, facts: &Facts, role: Option<Role>, tl
         Role::Server => facts.local,
     };
     match tls.and_then(|handshake| handshake.server_name.as_deref()) {
-        Some(name) => attributes.put("server.address", redact::cut(name, SERVER_NAME_BYTES).to_owned()),
-        None => attributes.put("server.address", address::ip(&server).to_string()),
+        Some(name) => attributes.put_text("server.address", name, SERVER_NAME_BYTES),
+        None => attributes.put("server.address", address::text(&server)),
     }
     attributes.put("server.port", i64::from(server.port));
 }

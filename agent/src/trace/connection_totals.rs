@@ -54,6 +54,29 @@ impl Totals {
         total.retransmits += u64::from(facts.retransmits.saturating_sub(before.retransmits));
     }
 
+    /// A connection of which so much was counted turned out to be another one's.
+    pub fn taken_back(&mut self, tgid: u32, role: Option<Role>, counted: Reported) {
+        let key = (tgid, is_server(role));
+        let key = if self.by_process.contains_key(&key) { key } else { (THE_REST, key.1) };
+        let Some(total) = self.by_process.get_mut(&key) else { return };
+        total.opened = total.opened.saturating_sub(1);
+        total.sent = total.sent.saturating_sub(counted.sent);
+        total.received = total.received.saturating_sub(counted.received);
+        total.retransmits = total.retransmits.saturating_sub(u64::from(counted.retransmits));
+        if (total.opened, total.closed) == (0, 0) {
+            self.by_process.remove(&key);
+        }
+    }
+
+    /// A connection of which so much was counted for another one is of this process.
+    pub fn taken_over(&mut self, tgid: u32, role: Option<Role>, resource: &Arc<Resource>, counted: Reported) {
+        let total = self.of(tgid, role, resource);
+        total.opened += 1;
+        total.sent = total.sent.saturating_add(counted.sent);
+        total.received = total.received.saturating_add(counted.received);
+        total.retransmits += u64::from(counted.retransmits);
+    }
+
     /// A connection ended.
     pub fn ended(&mut self, tgid: u32, role: Option<Role>, resource: &Arc<Resource>, ending: Ending) {
         let total = self.of(tgid, role, resource);
@@ -67,7 +90,7 @@ impl Totals {
     }
 
     fn of(&mut self, tgid: u32, role: Option<Role>, resource: &Arc<Resource>) -> &mut Total {
-        let mut key = (tgid, role.map(|role| role == Role::Server));
+        let mut key = (tgid, is_server(role));
         if self.by_process.len() >= MAX_TOTALS && !self.by_process.contains_key(&key) {
             key.0 = THE_REST;
         }
@@ -82,6 +105,10 @@ impl Totals {
             retransmits: 0,
         })
     }
+}
+
+fn is_server(role: Option<Role>) -> Option<bool> {
+    role.map(|role| role == Role::Server)
 }
 
 #[cfg(test)]
@@ -105,6 +132,25 @@ mod tests {
         assert_eq!((client.role, client.opened, client.closed, client.failed), (Some(Role::Client), 1, 1, 1));
         assert_eq!((client.sent, client.received, client.retransmits), (30, 5, 2));
         assert_eq!((all[1].opened, all[1].closed), (1, 0));
+    }
+
+    #[test]
+    fn a_connection_goes_with_the_process_that_uses_it() {
+        let mut totals = Totals::default();
+        let resource = Arc::new(Resource::default());
+        let server = Some(Role::Server);
+        let counted = Reported { sent: 30, received: 5, retransmits: 2 };
+        let facts = Facts { sent: 30, received: 5, retransmits: 2, ..fixture::facts(Role::Server) };
+        totals.opened(7, server, &resource);
+        totals.opened(7, server, &resource);
+        totals.moved(7, server, &resource, &facts, Reported::default());
+        totals.taken_back(7, server, counted);
+        totals.taken_over(8, server, &resource, counted);
+        let all: Vec<_> =
+            totals.iter().map(|total| (total.opened, total.sent, total.received, total.retransmits)).collect();
+        assert_eq!(all, [(1, 0, 0, 0), (1, 30, 5, 2)]);
+        totals.taken_back(7, server, Reported::default());
+        assert_eq!(totals.iter().count(), 1, "who has nothing left is not listed");
     }
 
     #[test]

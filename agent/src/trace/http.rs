@@ -2,16 +2,14 @@
 //!
 //! The name of a span is its method: the path is of too high a cardinality, and the route is the application's secret.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-
-use super::address;
+use super::address::{self, Addresses};
 use super::attributes::Attributes;
 use super::clock::seconds_between;
 use super::failure;
 use super::legacy;
 use super::span::{Kind, Status, Value};
 use super::target::{Authority, Target, default_port};
+use super::text::Text;
 use crate::flow::{Ending, Facts, Role};
 use crate::proto::http1::Http;
 use crate::proto::{Exchange, Outcome};
@@ -42,13 +40,20 @@ const USER_AGENT_BYTES: usize = 512;
 /// Longest other value that is exported (unknown method, request id, name of an upgrade), bytes.
 const TOKEN_BYTES: usize = 128;
 /// Attributes that a span of an exchange usually has; the list grows if there are more.
-const USUAL_ATTRIBUTES: usize = 32;
+const USUAL_ATTRIBUTES: usize = 24;
 
 /// Describes an exchange as seen by one end.
 #[must_use]
-pub fn describe(exchange: &Exchange, http: &Http, facts: &Facts, role: Role, with_legacy_names: bool) -> Description {
+pub fn describe(
+    exchange: &Exchange,
+    http: &Http,
+    facts: &Facts,
+    addresses: &Addresses,
+    role: Role,
+    with_legacy_names: bool,
+) -> Description {
     let known_method = METHODS.iter().find(|&&method| method == http.method).copied();
-    let request = Request::new(http, facts, role);
+    let request = Request::new(http, facts, addresses, role);
     let mut attributes = Attributes::with_capacity(USUAL_ATTRIBUTES);
 
     attributes.put("http.request.method", known_method.unwrap_or("_OTHER"));
@@ -67,13 +72,13 @@ pub fn describe(exchange: &Exchange, http: &Http, facts: &Facts, role: Role, wit
     if let Some(id) = &http.request_id {
         attributes.put("http.request.header.x-request-id", Value::Strs(vec![redact::cut(id, TOKEN_BYTES).to_owned()]));
     }
-    attributes.put("network.protocol.name", "http");
+    // `network.protocol.name` is left out, as the conventions have it for `http`.
     attributes.put("network.protocol.version", if http.minor_version == 0 { "1.0" } else { "1.1" });
-    address::network(&mut attributes, &facts.local, &facts.remote);
+    addresses.put(&mut attributes);
 
     let failure = failure(http.status, exchange.outcome, role);
     let status = if failure.is_some() { Status::Error } else { Status::Unset };
-    attributes.put_some("error.type", failure.map(Value::Str));
+    attributes.put_some("error.type", failure);
     if let Some(upgrade) = &http.upgraded {
         attributes.put_text("wirespan.http.upgrade", upgrade, TOKEN_BYTES);
     }
@@ -98,16 +103,16 @@ pub fn describe(exchange: &Exchange, http: &Http, facts: &Facts, role: Role, wit
 }
 
 /// `error.type` of an exchange, if it failed: a client takes each 4xx for a failure, a server does not.
-fn failure(status: Option<u16>, outcome: Outcome, role: Role) -> Option<Cow<'static, str>> {
+fn failure(status: Option<u16>, outcome: Outcome, role: Role) -> Option<Text> {
     let first_failure = match role {
         Role::Client => 400,
         Role::Server => 500,
     };
     if let Some(status) = status.filter(|&status| status >= first_failure) {
-        return Some(Cow::Owned(status.to_string()));
+        return Some(status.to_string().into());
     }
     match outcome {
-        Outcome::Cut(ending) => failure::cut_by(ending).map(Cow::Borrowed),
+        Outcome::Cut(ending) => failure::cut_by(ending).map(Text::from),
         Outcome::Complete | Outcome::Unknown => None,
     }
 }
@@ -116,14 +121,14 @@ fn failure(status: Option<u16>, outcome: Outcome, role: Role) -> Option<Cow<'sta
 struct Request<'a> {
     target: Target<'a>,
     is_tunnel: bool,
-    scheme: Cow<'static, str>,
-    host: Cow<'a, str>,
+    scheme: &'static str,
+    host: Host<'a>,
     port: u16,
-    client: Option<String>,
+    client: Option<Text>,
 }
 
 impl<'a> Request<'a> {
-    fn new(http: &'a Http, facts: &Facts, role: Role) -> Self {
+    fn new(http: &'a Http, facts: &Facts, addresses: &Addresses, role: Role) -> Self {
         let target = Target::parse(&http.method, &http.target);
         let forwarded_scheme = match role {
             Role::Server => http.forwarded_proto.as_deref().and_then(known_scheme),
@@ -139,66 +144,85 @@ impl<'a> Request<'a> {
         let is_absolute = target.scheme.is_some();
         let implied_port = || if forwarded_scheme.is_some() || is_absolute { default_port(scheme) } else { None };
         let (host, port) = match named {
-            Some(Authority { host, port }) => (Cow::Borrowed(host), port.or_else(implied_port).unwrap_or(socket.port)),
-            None => (Cow::Owned(address::ip(&socket).to_string()), socket.port),
+            Some(Authority { host, port }) => (Host::Named(host), port.or_else(implied_port).unwrap_or(socket.port)),
+            None => (Host::Address(address::text(&socket)), socket.port),
         };
         let client = match role {
-            Role::Server => Some(
-                http.forwarded
-                    .as_deref()
-                    .and_then(address::forwarded_client)
-                    .unwrap_or_else(|| address::ip(&facts.remote))
-                    .to_string(),
-            ),
+            Role::Server => Some(match http.forwarded.as_deref().and_then(address::forwarded_client) {
+                Some(client) => client.to_string().into(),
+                None => addresses.remote_text.clone(),
+            }),
             Role::Client => None,
         };
-        Self { target, is_tunnel: http.method == "CONNECT", scheme: Cow::Borrowed(scheme), host, port, client }
+        Self { target, is_tunnel: http.method == "CONNECT", scheme, host, port, client }
     }
 
-    fn put(&self, attributes: &mut Attributes, role: Role) {
+    fn put(self, attributes: &mut Attributes, role: Role) {
         let path = redact::path(self.target.path);
         let path = redact::cut(&path, PATH_BYTES);
         let query = self.target.query.map(redact::query);
         let query = query.as_deref().map(|query| redact::cut(query, QUERY_BYTES));
         match role {
             Role::Server => {
-                attributes.put("url.scheme", Value::Str(self.scheme.clone()));
+                attributes.put("url.scheme", self.scheme);
                 if !self.is_tunnel {
-                    attributes.put("url.path", path.to_owned());
-                    attributes.put_some("url.query", query.filter(|query| !query.is_empty()).map(str::to_owned));
+                    attributes.put("url.path", Text::new(path));
+                    attributes.put_some("url.query", query.filter(|query| !query.is_empty()).map(Text::new));
                 }
-                attributes.put_some("client.address", self.client.clone());
+                attributes.put_some("client.address", self.client);
             }
             Role::Client => attributes.put("url.full", self.full(path, query)),
         }
-        attributes.put("server.address", self.host.clone().into_owned());
+        let host = match self.host {
+            Host::Named(name) => Text::new(name),
+            Host::Address(address) => address,
+        };
+        attributes.put("server.address", host);
         attributes.put("server.port", i64::from(self.port));
     }
 
     /// `url.full`: what the client would have been told to fetch. A tunnel has no more than an authority.
     fn full(&self, path: &str, query: Option<&str>) -> String {
-        let host = Authority::bracketed(&self.host);
-        let mut url = String::with_capacity(16 + host.len() + path.len() + query.map_or(0, str::len));
-        url.push_str(&self.scheme);
-        url.push_str("://");
-        if self.target.has_credentials {
-            url.push_str(redact::REDACTED_CREDENTIALS);
-        }
-        url.push_str(&host);
-        if default_port(&self.scheme) != Some(self.port) {
-            // Writing to a string does not fail.
-            let _ = write!(url, ":{}", self.port);
-        }
+        let host = Authority::bracketed(match &self.host {
+            Host::Named(name) => name,
+            Host::Address(address) => address,
+        });
+        let credentials = if self.target.has_credentials { redact::REDACTED_CREDENTIALS } else { "" };
+        let mut digits = [0; 5];
+        let port = match default_port(self.scheme) == Some(self.port) {
+            true => "",
+            false => decimal(self.port, &mut digits),
+        };
+        let colon = if port.is_empty() { "" } else { ":" };
         // The asterisk form asks about the server as a whole (RFC 9112 section 3.3).
-        if path != "*" {
-            url.push_str(path);
-        }
-        if let Some(query) = query.filter(|query| !query.is_empty()) {
-            url.push('?');
-            url.push_str(query);
-        }
-        url
+        let path = if path == "*" { "" } else { path };
+        let query = query.unwrap_or_default();
+        let mark = if query.is_empty() { "" } else { "?" };
+        // In one go: no more memory than it takes.
+        [self.scheme, "://", credentials, &host, colon, port, path, mark, query].concat()
     }
+}
+
+/// Whom a request names.
+enum Host<'a> {
+    Named(&'a str),
+    /// Nobody, so that the address must do.
+    Address(Text),
+}
+
+/// A port in decimal.
+fn decimal(mut port: u16, digits: &mut [u8; 5]) -> &str {
+    let mut begin = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (port % 10) as u8;
+        port /= 10;
+        begin = at;
+        if port == 0 {
+            break;
+        }
+    }
+    // Digits are ASCII: the check does not fail.
+    str::from_utf8(&digits[begin..]).unwrap_or_default()
 }
 
 /// The first of a list of schemes, if it is one that is spoken over TCP in HTTP/1.

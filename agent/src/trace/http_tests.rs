@@ -7,7 +7,11 @@ use crate::proto::Marks;
 use crate::trace::fixture::{self, exchange, http};
 
 fn describe_as(role: Role, http: &Http) -> Description {
-    describe(&exchange(http.clone()), http, &fixture::facts(role), role, false)
+    described(&exchange(http.clone()), http, &fixture::facts(role), role, false)
+}
+
+fn described(exchange: &Exchange, http: &Http, facts: &Facts, role: Role, with_legacy_names: bool) -> Description {
+    describe(exchange, http, facts, &Addresses::of(facts), role, with_legacy_names)
 }
 
 /// The attribute, as text.
@@ -62,7 +66,7 @@ fn status_and_error_type_by_role_status_and_outcome() {
         for (role, expected) in [(Role::Client, at_client), (Role::Server, at_server)] {
             let http = Http { status, ..http() };
             let exchange = Exchange { outcome, ..exchange(http.clone()) };
-            let found = describe(&exchange, &http, &fixture::facts(role), role, false);
+            let found = described(&exchange, &http, &fixture::facts(role), role, false);
             assert_eq!(text(&found, "error.type").as_deref(), expected, "{status:?} {outcome:?} {role:?}");
             assert_eq!(found.status == Status::Error, expected.is_some());
             let is_open = matches!(outcome, Outcome::Unknown | Outcome::Cut(Ending::Forgotten));
@@ -121,7 +125,7 @@ fn the_server_is_who_was_asked_for() {
     assert_eq!(client(&v6, "server.port").as_deref(), Some("Int(81)"));
     let dialled = Some(fixture::endpoint(77, 80));
     let facts = Facts { dialled, ..fixture::facts(Role::Client) };
-    let found = describe(&exchange(nameless.clone()), &nameless, &facts, Role::Client, false);
+    let found = described(&exchange(nameless.clone()), &nameless, &facts, Role::Client, false);
     assert_eq!(text(&found, "server.address").as_deref(), Some("10.0.0.77"), "before address translation");
     assert_eq!(text(&found, "network.peer.address").as_deref(), Some("10.0.0.2"), "after it");
 }
@@ -137,10 +141,10 @@ fn the_client_is_whom_proxies_name_else_the_peer() {
 #[test]
 fn ipv6_sockets_are_told_from_mapped_ones() {
     let mut facts = fixture::facts(Role::Client);
-    let found = describe(&exchange(http()), &http(), &facts, Role::Client, false);
+    let found = described(&exchange(http()), &http(), &facts, Role::Client, false);
     assert_eq!(text(&found, "network.type").as_deref(), Some("ipv4"));
     facts.remote = Endpoint { addr: [0xfd; 16], port: 80, pad: 0 };
-    let found = describe(&exchange(http()), &http(), &facts, Role::Client, false);
+    let found = described(&exchange(http()), &http(), &facts, Role::Client, false);
     assert_eq!(text(&found, "network.type").as_deref(), Some("ipv6"));
 }
 
@@ -166,7 +170,7 @@ fn marks_are_there_only_if_set() {
     let all = Marks { truncated: true, resynchronised: true, end_estimated: true, body_estimated: true };
     for (marks, is_there) in [(Marks::default(), false), (all, true)] {
         let exchange = Exchange { marks, ..exchange(http()) };
-        let found = describe(&exchange, &http(), &fixture::facts(Role::Server), Role::Server, false);
+        let found = described(&exchange, &http(), &fixture::facts(Role::Server), Role::Server, false);
         for key in
             ["wirespan.truncated", "wirespan.resynchronised", "wirespan.end_estimated", "wirespan.body_estimated"]
         {
@@ -178,7 +182,7 @@ fn marks_are_there_only_if_set() {
 #[test]
 fn old_names_stand_beside_the_new_ones_if_asked_for() {
     let http = Http { target: "/a?b=1".to_owned(), user_agent: Some("curl".to_owned()), ..http() };
-    let of = |role| describe(&exchange(http.clone()), &http, &fixture::facts(role), role, true);
+    let of = |role| described(&exchange(http.clone()), &http, &fixture::facts(role), role, true);
     let (client, server) = (of(Role::Client), of(Role::Server));
     for (found, key, expected) in [
         (&client, "http.method", "GET"),

@@ -7,7 +7,9 @@
 //!
 //! A key that two clients gave is no evidence at all: then nothing is joined, and that is counted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::span::{SpanId, TraceId};
 use crate::flow::{Cookie, Facts, Nanos, Role};

@@ -17,4 +17,5 @@ pub mod link;
 pub mod process;
 pub mod span;
 pub mod target;
+pub mod text;
 pub mod tls;

@@ -3,9 +3,10 @@
 //! A process is named by its id and its birth: an id alone is used again. What a record says about a task is only its
 //! id, so the table answers for the process that has the id now, or had it last.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use wirespan_common::record::Task;
 
 use super::attributes::Attributes;

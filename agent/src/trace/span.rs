@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use super::text::Text;
+
 /// 16 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TraceId(pub [u8; 16]);
@@ -102,7 +104,7 @@ pub struct Attribute {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Text.
-    Str(Cow<'static, str>),
+    Str(Text),
     /// Integer.
     Int(i64),
     /// Floating point; finite.
@@ -148,15 +150,29 @@ impl Span {
     }
 }
 
+impl SpanId {
+    /// As it is written: 16 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        Text::new(text_of(&hex::<16>(&self.0)))
+    }
+}
+
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::Str(Cow::Owned(text))
+        Self::Str(text.into())
     }
 }
 
 impl From<&'static str> for Value {
     fn from(text: &'static str) -> Self {
-        Self::Str(Cow::Borrowed(text))
+        Self::Str(text.into())
+    }
+}
+
+impl From<Text> for Value {
+    fn from(text: Text) -> Self {
+        Self::Str(text)
     }
 }
 
@@ -180,13 +196,13 @@ impl From<bool> for Value {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex(&self.0, f)
+        f.write_str(text_of(&hex::<32>(&self.0)))
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex(&self.0, f)
+        f.write_str(text_of(&hex::<16>(&self.0)))
     }
 }
 
@@ -202,6 +218,18 @@ impl fmt::Debug for SpanId {
     }
 }
 
-fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+/// Lower-case digits of as many bytes as `DIGITS` has room for.
+fn hex<const DIGITS: usize>(bytes: &[u8]) -> [u8; DIGITS] {
+    const DIGIT: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; DIGITS];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGIT[usize::from(byte >> 4)];
+        pair[1] = DIGIT[usize::from(byte & 15)];
+    }
+    digits
+}
+
+/// Digits are ASCII: the check does not fail.
+fn text_of(digits: &[u8]) -> &str {
+    str::from_utf8(digits).unwrap_or_default()
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memrchr};
+
 /// A request target in its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target<'a> {
@@ -34,11 +36,13 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn parse(method: &str, target: &'a str) -> Self {
         // A fragment is never sent; where it is, it is not the server's business.
-        let target = target.split_once('#').map_or(target, |(before, _)| before);
+        let target = memchr(b'#', target.as_bytes()).map_or(target, |at| &target[..at]);
         if method == "CONNECT" {
             return Self { authority: Authority::parse(target), ..Self::default() };
         }
-        let Some((scheme, rest)) = target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        // Most targets are a path, which is no scheme's beginning.
+        let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
+        let Some((scheme, rest)) = absolute.filter(|(scheme, _)| is_scheme(scheme)) else {
             let (path, query) = split_query(target);
             return Self { path, query, ..Self::default() };
         };
@@ -59,14 +63,14 @@ impl<'a> Authority<'a> {
     /// `host[:port]`, with or without `user:password@` before it. `None` where it names no host.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
-        let text = text.rsplit_once('@').map_or(text, |(_, host)| host).trim_matches([' ', '\t']);
+        let text = memrchr(b'@', text.as_bytes()).map_or(text, |at| &text[at + 1..]).trim_ascii();
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']')?;
             (host, rest.strip_prefix(':').unwrap_or_default())
         } else if text.bytes().filter(|&byte| byte == b':').count() > 1 {
             (text, "")
         } else {
-            text.split_once(':').unwrap_or((text, ""))
+            memchr(b':', text.as_bytes()).map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
         };
         let is_host = !host.is_empty()
             && host.len() <= HOST_BYTES
@@ -95,7 +99,7 @@ pub fn default_port(scheme: &str) -> Option<u16> {
 }
 
 fn split_query(text: &str) -> (&str, Option<&str>) {
-    text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)))
+    memchr(b'?', text.as_bytes()).map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
 }
 
 /// RFC 3986 section 3.1.

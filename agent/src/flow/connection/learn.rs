@@ -29,10 +29,15 @@ impl<S> Connection<S> {
         let base = segment.seq.wrapping_sub(low(segment.offset));
         let peer_base =
             (segment.peer_next_seq != 0).then(|| segment.peer_next_seq.wrapping_sub(low(segment.peer_offset)));
+        // The kernel programs say so of the socket: both directions are known from the handshake on. Each base that the
+        // record has is then one of the handshake, whether the record of its opening was seen or not.
+        let from_start = flag(segment::FROM_START);
+        let peer_from_start = from_start && peer_base.is_some();
         if flag(segment::EGRESS) {
             self.facts.out_base = Some(base);
             self.facts.in_base = self.facts.in_base.or(peer_base);
-            self.sent_from_start |= flag(segment::FROM_START);
+            self.sent_from_start |= from_start;
+            self.received_from_start |= peer_from_start;
             self.wire_remote = Some(segment.remote);
         } else {
             // What arrives has the socket's addresses: translation is undone by then.
@@ -40,7 +45,8 @@ impl<S> Connection<S> {
             self.socket_remote = self.socket_remote.or(Some(segment.remote));
             self.facts.in_base = Some(base);
             self.facts.out_base = self.facts.out_base.or(peer_base);
-            self.received_from_start |= flag(segment::FROM_START);
+            self.received_from_start |= from_start;
+            self.sent_from_start |= peer_from_start;
         }
         self.facts.from_start = self.sent_from_start && self.received_from_start;
         self.note_remote();

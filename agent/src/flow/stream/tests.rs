@@ -20,6 +20,10 @@ struct Log {
 }
 
 impl Sink for Log {
+    fn turned(&mut self) {
+        self.events.push(format!("{} turn", self.pos));
+    }
+
     fn chunk(&mut self, at: At, chunk: Chunk<'_>) {
         assert!(!self.over && !chunk.is_empty());
         assert_eq!(at.pos, self.pos, "chunks follow each other");
@@ -50,11 +54,20 @@ impl Sink for Log {
 }
 
 fn piece(time: u64, offset: u64, head: &[u8]) -> Piece<'_> {
-    Piece { time: Nanos(time), offset, len: head.len() as u64, head, tail: b"", ahead: false, fin: false }
+    Piece { time: Nanos(time), offset, len: head.len() as u64, head, tail: b"", ahead: false, fin: false, turn: false }
 }
 
 fn ahead(time: u64, offset: u64, head: &[u8]) -> Piece<'_> {
     Piece { ahead: true, ..piece(time, offset, head) }
+}
+
+#[test]
+fn a_turn_is_told_before_its_first_byte_and_once() {
+    let turn = |time, offset, head| Piece { turn: true, ..piece(time, offset, head) };
+    let late = Piece { ahead: true, ..turn(2, 6, b"GET") };
+    let log = run(&[turn(1, 3, b"a"), late, piece(3, 4, b"bc"), turn(4, 3, b"abcGETx")], |_, _| ());
+    let turns: Vec<_> = log.events.iter().filter(|event| event.contains("turn")).collect();
+    assert_eq!(turns, ["3 turn", "6 turn"]);
 }
 
 fn run(pieces: &[Piece<'_>], then: impl FnOnce(&mut Stream, &mut Log)) -> Log {
@@ -226,7 +239,7 @@ proptest! {
                     let (first, last) = (bytes(offset, head), bytes(offset + head + gap, tail));
                     let piece = Piece {
                         time, offset, ahead, len: head + gap + tail, head: &first, tail: &last,
-                        fin: what == 2 && offset > 3_900,
+                        fin: what == 2 && offset > 3_900, turn: false,
                     };
                     let room = 2_000usize.saturating_sub(stream.held_bytes());
                     stream.push(&piece, room, &mut log);

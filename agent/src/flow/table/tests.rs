@@ -252,6 +252,18 @@ fn facts_come_from_all_records() {
 }
 
 #[test]
+fn one_segment_of_a_socket_known_from_the_handshake_gives_both_bases() {
+    let with_peer = |s: &mut Segment| {
+        s.peer_next_seq = 75;
+        s.peer_offset = 5;
+    };
+    let both = run(&[seg(1).at(3, b"abc").base(9).with(with_peer).bytes(), report(1).bytes()]);
+    assert_eq!((both.facts().in_base, both.facts().out_base, both.facts().from_start), (Some(9), Some(70), true));
+    let one = run(&[seg(1).at(3, b"abc").base(9).bytes(), report(1).bytes()]);
+    assert_eq!((one.facts().in_base, one.facts().out_base, one.facts().from_start), (Some(9), None, false));
+}
+
+#[test]
 fn a_server_is_who_reads_and_a_joined_stream_has_the_kernels_counts() {
     let joined = |s: &mut Segment| {
         s.flags = segment::PASSIVE;

@@ -1,5 +1,7 @@
 //! Requests: their spans, and how the two ends of a call find each other.
 
+use wirespan_common::record::{reason, segment};
+
 use super::world::{Call, NGINX, US, World, print, text};
 use crate::config::Options;
 use crate::flow::{Role, Side};
@@ -105,6 +107,55 @@ fn connections_joined_in_the_middle_are_joined_by_the_other_directions_number() 
         assert_eq!(text(last(joined)[0], "wirespan.resynchronised").as_deref(), Some("Bool(true)"));
         assert_eq!(text(last(joined)[1], "wirespan.resynchronised"), None);
     }
+}
+
+/// The record of a segment without flags: as it is written before the handshake is known to be over.
+fn without_flags(mut record: Vec<u8>, gone: u32) -> Vec<u8> {
+    let flags = std::mem::offset_of!(wirespan_common::record::Segment, flags);
+    let kept = u32::from_ne_bytes(record[flags..flags + 4].try_into().expect("four bytes")) & !gone;
+    record[flags..flags + 4].copy_from_slice(&kept.to_ne_bytes());
+    record
+}
+
+#[test]
+fn a_first_request_that_comes_before_the_record_of_its_connection_stands_on_firm_ground() {
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
+    for gone in [0, segment::FROM_START | segment::PASSIVE] {
+        let mut world = world();
+        let mut call = Call::new(1);
+        call.server = 0;
+        call.open(&mut world).request(&mut world, REQUEST);
+        call.server = 12;
+        let first = call.segment(Role::Server, Side::Client, 0, REQUEST.as_bytes()).expect("a server");
+        world.push(without_flags(first, gone));
+        if gone != 0 {
+            // It follows at once. Where the flags are there, even its loss does no harm.
+            let opened = call.socket(Role::Server, reason::OPEN);
+            call.emit(&mut world, Role::Server, opened);
+        }
+        call.response(&mut world, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let (client, server) = (world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]);
+        assert!(is_joined(client, server), "{gone}");
+        assert_eq!(text(server, "wirespan.resynchronised"), None, "{gone}");
+        assert_eq!(text(server, "wirespan.link.confidence").as_deref(), Some("Double(1.0)"), "{gone}");
+        assert_eq!(world.ledger.counted(Count::Resynchronised), 0, "{gone}");
+    }
+}
+
+#[test]
+fn a_request_is_found_after_the_records_of_an_earlier_call_were_lost() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    let (client, server) = (call.client, call.server);
+    call.open(&mut world);
+    (call.client, call.server) = (0, 0);
+    call.get(&mut world, "/lost");
+    (call.client, call.server) = (client, server);
+    call.get(&mut world, "/");
+    let (client, server) = (world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]);
+    assert!(is_joined(client, server));
+    assert_eq!(text(server, "url.path").as_deref(), Some("/"));
+    assert_eq!(text(server, "wirespan.resynchronised").as_deref(), Some("Bool(true)"));
 }
 
 #[test]

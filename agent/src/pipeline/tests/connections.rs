@@ -107,6 +107,22 @@ fn connections_may_be_turned_off_or_only_counted() {
 }
 
 #[test]
+fn a_connection_is_counted_for_the_process_that_accepts_it() {
+    const WORKER: u32 = NGINX + 1;
+    let mut world = World::new(Options { connections: Connections::Metrics, ..Options::default() });
+    let mut call = Call::new(1);
+    call.client = 0;
+    call.open(&mut world).report(&mut world);
+    call.tgids[1] = WORKER;
+    call.get(&mut world, "/").close(&mut world);
+    world.fact(&Fact::Process(Process { tgid: WORKER, start_ns: 1, name: "worker".to_owned(), ..Process::default() }));
+    let totals: Vec<_> = world.pipeline.connection_totals().iter().collect();
+    assert_eq!(totals.len(), 1, "{totals:?}");
+    assert_eq!((totals[0].opened, totals[0].closed), (1, 1));
+    assert_eq!((totals[0].received, totals[0].sent), (call.sent[0], call.sent[1]));
+}
+
+#[test]
 fn the_kernel_is_told_how_much_to_copy() {
     let mut world = world();
     let mut call = Call::new(1);

@@ -1,5 +1,7 @@
 //! Header fields: one after the other, never stopping at a bad one.
 
+use memchr::memchr;
+
 use super::guess::is_token;
 
 /// A header field, as it lies in the head.
@@ -24,8 +26,8 @@ pub(super) struct Fields<'a> {
 /// The value as text; folded lines (RFC 9112, 5.2) are joined by a space.
 pub(super) fn text(field: &Field<'_>) -> String {
     let value = field.value();
-    if !value.contains(&b'\n') {
-        return String::from_utf8_lossy(value).into_owned();
+    if memchr(b'\n', value).is_none() {
+        return lossy(value);
     }
     let mut joined = String::with_capacity(value.len());
     for line in value.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
@@ -35,6 +37,14 @@ pub(super) fn text(field: &Field<'_>) -> String {
         joined.push_str(&String::from_utf8_lossy(line));
     }
     joined
+}
+
+/// Bytes as text; those that are none are replaced.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 impl<'a> Field<'a> {
@@ -60,7 +70,7 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut end = line_feed(self.rest, 0)?;
-        if self.rest[..end].trim_ascii().is_empty() && !matches!(self.rest[0], b' ' | b'\t') {
+        if matches!(self.rest[0], b'\r' | b'\n') && self.rest[..end].trim_ascii().is_empty() {
             self.rest = &[];
             return None;
         }
@@ -80,16 +90,18 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
-    bytes[from..].iter().position(|&byte| byte == b'\n').map(|at| from + at)
+    memchr(b'\n', &bytes[from..]).map(|at| from + at)
 }
 
 fn split(line: &[u8]) -> Option<Field<'_>> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return None;
     }
-    let colon = line.iter().position(|&byte| byte == b':')?;
-    let name = line[..colon].trim_ascii_end();
-    (!name.is_empty() && name.iter().all(|&byte| is_token(byte))).then_some(Field { name, raw: &line[colon + 1..] })
+    // Names are short: to look at each byte once is all it takes.
+    let end = line.iter().position(|&byte| !is_token(byte))?;
+    let (name, rest) = line.split_at(end);
+    let raw = rest.trim_ascii_start().strip_prefix(b":")?;
+    (!name.is_empty()).then_some(Field { name, raw })
 }
 
 #[cfg(test)]

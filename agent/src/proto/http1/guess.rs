@@ -1,5 +1,7 @@
 //! Whether bytes are the beginning of an HTTP/1 message.
 
+use memchr::memchr_iter;
+
 use crate::flow::Side;
 use crate::proto::Guess;
 
@@ -28,8 +30,23 @@ pub(super) fn guess(side: Side, bytes: &[u8]) -> Guess {
 
 /// A byte that may stand in a method or a header name (RFC 9110, 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKENS[usize::from(byte)]
 }
+
+/// The answers of [`is_token`]: it is asked of each byte of each name.
+static TOKENS: [bool; 256] = {
+    let mut tokens = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        tokens[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    tokens
+};
 
 fn request(bytes: &[u8]) -> Guess {
     let leading = bytes.iter().take(LEADING_BYTES).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -41,13 +58,13 @@ fn request(bytes: &[u8]) -> Guess {
         Some(_) => return Guess::No,
     }
     let (method, rest) = (&bytes[..method], &bytes[method + 1..]);
-    let end = rest.iter().position(|&byte| byte < b' ' || byte == 0x7f);
-    let line = &rest[..end.unwrap_or(rest.len())];
-    if line.windows(VERSION.len() + 1).any(|window| window[0] == b' ' && &window[1..] == VERSION) {
-        return Guess::Yes;
-    }
-    if end.is_some() {
+    let version = memchr_iter(b' ', rest).find(|&space| rest[space + 1..].starts_with(VERSION));
+    let line = &rest[..version.unwrap_or(rest.len())];
+    if line.iter().fold(false, |found, &byte| found | (byte < b' ') | (byte == 0x7f)) {
         return Guess::No;
+    }
+    if version.is_some() {
+        return Guess::Yes;
     }
     if bytes.len() < UNDECIDED_BYTES {
         return Guess::Unsure;

@@ -1,8 +1,13 @@
 //! Message heads: the request or status line and the fields that matter to a trace.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use memchr::{memchr, memrchr};
+
 use super::Http;
 use super::b3::B3;
-use super::fields::{Field, Fields, text};
+use super::fields::{Field, Fields, lossy, text};
 use super::framing::Lengths;
 use super::guess::is_token;
 
@@ -40,6 +45,11 @@ pub(super) struct Response {
     pub(super) malformed: bool,
 }
 
+/// An empty line behind a line, the way heads end.
+static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\r\n"));
+/// An empty line behind a line, without carriage returns.
+static EMPTY_BARE_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\n"));
+
 impl EndScan {
     /// For the trailer of a chunked body, which may be empty.
     pub(super) fn at_line_start() -> Self {
@@ -48,11 +58,21 @@ impl EndScan {
 
     /// Takes bytes; returns the index after the line feed of the empty line.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        if matches!(self, Self::Inside) {
+            // A whole head, mostly: one look for the place where it ends, instead of one for each line.
+            let end = EMPTY_LINE.find(bytes).map(|at| at + 3);
+            if let Some(end) = end
+                && EMPTY_BARE_LINE.find(&bytes[..end]).is_none()
+            {
+                *self = Self::LineStartReturn;
+                return Some(end);
+            }
+        }
         let mut index = 0;
         loop {
             *self = match (*self, bytes.get(index)?) {
                 (Self::Inside, _) => {
-                    index += bytes[index..].iter().position(|&byte| byte == b'\n')? + 1;
+                    index += memchr(b'\n', &bytes[index..])? + 1;
                     Self::LineStart
                 }
                 (Self::LineStart | Self::LineStartReturn, b'\n') => return Some(index + 1),
@@ -87,12 +107,12 @@ impl Request {
     }
 
     fn line(&mut self, line: &[u8], whole: bool) -> Option<()> {
-        let space = line.iter().position(|&byte| byte == b' ')?;
+        let space = memchr(b' ', line)?;
         let (method, rest) = (&line[..space], line[space + 1..].trim_ascii_start());
         if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
             return None;
         }
-        let last = rest.iter().rposition(|&byte| byte == b' ');
+        let last = memrchr(b' ', rest);
         let version = last.and_then(|last| rest[last + 1..].strip_prefix(b"HTTP/1."));
         let target = match (version, last) {
             (Some([minor @ b'0'..=b'9', ..]), Some(last)) => {
@@ -105,8 +125,8 @@ impl Request {
                 rest.split(|&byte| byte == b' ').next().unwrap_or_default()
             }
         };
-        self.http.method = String::from_utf8_lossy(method).into_owned();
-        self.http.target = String::from_utf8_lossy(target.trim_ascii_end()).into_owned();
+        self.http.method = lossy(method);
+        self.http.target = lossy(target.trim_ascii_end());
         Some(())
     }
 
@@ -148,7 +168,7 @@ impl Response {
         let mut response = Self { status: status(line)?, ..Self::default() };
         for field in Fields::new(lines) {
             match field {
-                Ok(field) if field.is("upgrade") => response.upgrade = Some(text(&field)),
+                Ok(field) if field.name.len() == 7 && field.is("upgrade") => response.upgrade = Some(text(&field)),
                 Ok(field) => response.lengths.take(&field),
                 Err(_) => response.malformed = true,
             }
@@ -170,7 +190,7 @@ struct Context<'a> {
 
 /// The first line without its end, whether that end was there, and the lines after it.
 fn first_line(head: &[u8]) -> (&[u8], bool, &[u8]) {
-    match head.iter().position(|&byte| byte == b'\n') {
+    match memchr(b'\n', head) {
         Some(end) => (head[..end].trim_ascii_end(), true, &head[end + 1..]),
         None => (head, false, &[]),
     }

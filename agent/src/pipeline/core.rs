@@ -153,7 +153,7 @@ impl Core {
                         let request = self.relations.began(facts, state, role, (number, at), is_wanted);
                         state.open.push_back(request);
                     }
-                    Event::Exchange(exchange) => self.exchange(facts, state, role, *exchange),
+                    Event::Exchange(mut exchange) => self.exchange(facts, state, role, &mut exchange),
                     Event::Tls(handshake) => state.tls = Some(handshake),
                     Event::Oddity(oddity) => self.odd(oddity),
                 }
@@ -181,7 +181,7 @@ impl Core {
     }
 
     /// A request is over: its span.
-    fn exchange(&mut self, facts: &Facts, state: &mut State, role: Role, mut exchange: Exchange) {
+    fn exchange(&mut self, facts: &Facts, state: &mut State, role: Role, exchange: &mut Exchange) {
         let known = state.open.iter().position(|request| request.number == exchange.number);
         let mut request = match known.and_then(|at| state.open.remove(at)) {
             Some(request) => request,
@@ -201,7 +201,7 @@ impl Core {
         }
         let Detail::Http(http) = &exchange.detail;
         let addresses = Addresses::cached(&mut state.addresses, facts);
-        let description = http::describe(&exchange, http, facts, addresses, role, self.options.legacy_http_names);
+        let description = http::describe(exchange, http, facts, addresses, role, self.options.legacy_http_names);
         let Place { trace_id, parent, flags, trace_state, beside } =
             self.relations.place(facts, role, &mut request, exchange.end, http);
 

@@ -128,9 +128,7 @@ fn secret_part(name: &str, value: &str) -> Option<std::ops::Range<usize>> {
 
 /// Where user name and password stand in a value that is a URL, written plainly or percent-encoded.
 fn credentials(value: &str) -> Option<std::ops::Range<usize>> {
-    if memchr2(b'@', b'%', value.as_bytes()).is_none() {
-        return None;
-    }
+    memchr2(b'@', b'%', value.as_bytes())?;
     let find = |from: usize, plain: &str, encoded: &str| {
         let rest = value.get(from..)?;
         let find_one = |needle: &str| {

@@ -39,8 +39,12 @@ const QUERY_BYTES: usize = 2048;
 const USER_AGENT_BYTES: usize = 512;
 /// Longest other value that is exported (unknown method, request id, name of an upgrade), bytes.
 const TOKEN_BYTES: usize = 128;
-/// Attributes that a span of an exchange usually has; the list grows if there are more.
-const USUAL_ATTRIBUTES: usize = 24;
+/// Attributes that every answered request has at a client, with the one that the caller adds to name the connection.
+/// The list grows if there are more, but should not be longer than it must: at 1 KiB an allocation becomes one of those
+/// for which glibc tidies up its lists first.
+const CLIENT_ATTRIBUTES: usize = 16;
+/// The same at a server, with the two that say how its client was found.
+const SERVER_ATTRIBUTES: usize = 20;
 
 /// Describes an exchange as seen by one end.
 #[must_use]
@@ -54,7 +58,10 @@ pub fn describe(
 ) -> Description {
     let known_method = METHODS.iter().find(|&&method| method == http.method).copied();
     let request = Request::new(http, facts, addresses, role);
-    let mut attributes = Attributes::with_capacity(USUAL_ATTRIBUTES);
+    let usual = if role == Role::Server { SERVER_ATTRIBUTES } else { CLIENT_ATTRIBUTES };
+    let has_query = role == Role::Server && request.target.query.is_some();
+    let more = [http.user_agent.is_some(), http.request_id.is_some(), has_query];
+    let mut attributes = Attributes::with_capacity(usual + more.into_iter().filter(|&is_there| is_there).count());
 
     attributes.put("http.request.method", known_method.unwrap_or("_OTHER"));
     if known_method.is_none() {

@@ -45,10 +45,8 @@ impl Open {
 
     /// The request's head has been read. A response may have come before it.
     pub(super) fn asked(&mut self, request: Http) {
-        let response = std::mem::replace(&mut self.http, request);
-        self.http.status = response.status;
-        self.http.interim = response.interim;
-        self.http.response_body = response.response_body;
+        let Http { status, interim, response_body, .. } = self.http;
+        self.http = Http { status, interim, response_body, ..request };
     }
 
     /// Whether anything was answered.

@@ -18,6 +18,8 @@ pub(super) struct Rings {
     rings: Vec<RingBuf<MapData>>,
     /// Bytes of the records that wait.
     bytes: Vec<u8>,
+    /// What `bytes` was before the last turn, kept for its memory.
+    spare: Vec<u8>,
     waiting: Vec<Waiting>,
     handed: u64,
     late: u64,
@@ -40,7 +42,7 @@ impl Rings {
                 Self::ring(outer, cpu, bytes).map_err(|error| LoadError::Ring { cpu, bytes, reason: chain(&error) })?;
             rings.push(ring);
         }
-        Ok(Self { rings, bytes: Vec::new(), waiting: Vec::new(), handed: 0, late: 0 })
+        Ok(Self { rings, bytes: Vec::new(), spare: Vec::new(), waiting: Vec::new(), handed: 0, late: 0 })
     }
 
     fn ring(outer: &mut Map, cpu: u32, bytes: u32) -> Result<RingBuf<MapData>, MapError> {
@@ -105,14 +107,15 @@ impl Rings {
             self.waiting.shrink_to(TURN_BYTES / 256);
             return;
         }
-        let mut kept = Vec::new();
+        self.spare.clear();
         self.waiting.drain(..ready);
         for record in &mut self.waiting {
-            let at = kept.len() as u32;
-            kept.extend_from_slice(&self.bytes[record.at as usize..][..record.len as usize]);
+            let at = self.spare.len() as u32;
+            self.spare.extend_from_slice(&self.bytes[record.at as usize..][..record.len as usize]);
             record.at = at;
         }
-        self.bytes = kept;
+        std::mem::swap(&mut self.bytes, &mut self.spare);
+        self.spare.shrink_to(TURN_BYTES);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::watch::Watch;
 /// How long the agent may take until it says `ready:`.
 const START: Duration = Duration::from_secs(30);
 /// How many of the last spans a failure shows.
-const SHOWN: usize = 30;
+const SHOWN: usize = 8;
 
 /// A running agent that prints its spans as JSON. Dropping it ends it.
 pub struct Agent {

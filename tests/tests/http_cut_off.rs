@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use wirespan_tests::agent::Agent;
 use wirespan_tests::expect::{self};
-use wirespan_tests::raw::{Wire, get, reset};
+use wirespan_tests::raw::{Wire, get, ok, reset};
 use wirespan_tests::span::{Want, is};
 
 /// One agent for all: each connection has a port of its own.
@@ -82,5 +82,26 @@ fn a_connection_that_closes_without_an_answer_says_so() {
         let span = agent().request(kind, port, "/unanswered");
         span.expect([("error.type", is("connection_closed")), ("http.response.status_code", Want::Absent)]);
         assert!(span.failed, "{span}");
+    }
+}
+
+#[test]
+fn a_body_that_goes_on_after_its_response_is_counted_and_the_next_request_is_seen() {
+    agent();
+    let mut wire = Wire::open();
+    wire.ask("POST /overtaken HTTP/1.1\r\nHost: w\r\nContent-Length: 1000\r\n\r\nonly this");
+    wire.answer(ok("early"));
+    wire.ask(vec![b'b'; 991]);
+    wire.exchange(get("/overtaken/after"), ok("x"));
+    for kind in expect::ENDS {
+        let span = agent().request(kind, wire.port, "/overtaken");
+        span.expect([
+            ("http.response.status_code", is(200)),
+            ("http.request.body.size", is(1000)),
+            ("http.response.body.size", is(5)),
+            ("error.type", Want::Absent),
+        ]);
+        let after = agent().request(kind, wire.port, "/overtaken/after");
+        after.expect([("http.request.body.size", is(0)), ("http.response.body.size", is(1))]);
     }
 }

@@ -189,6 +189,10 @@ impl Agent {
         if let Some(found) = self.seen.wait(patience, |seen| look(&seen.spans)) {
             return found;
         }
+        // Its ledger tells whether something was lost; the test fails with or without it.
+        let said = self.child.err().read(|err| err.lines.len());
+        self.child.signal(Signal::USR1);
+        self.child.err().wait(Duration::from_secs(2), |err| (err.lines.len() > said + 1).then_some(()));
         let (number, last, bad) = self.seen.read(|seen| {
             let last = seen.spans.iter().rev().take(SHOWN).rev().map(|span| format!("{span}\n")).collect::<String>();
             (seen.spans.len(), last, seen.bad.join("\n"))

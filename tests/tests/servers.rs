@@ -66,7 +66,7 @@ fn every_request_of_wrk_is_a_span() {
         span.layer == Layer::L7
             && span.kind == Kind::Server
             && span.is_on(server.port)
-            && span.int("http.response.status_code") == 200
+            && span.get("http.response.status_code") == Some(&Value::Int(200))
     };
     agent().wait("all requests that wrk counted", |spans| {
         (spans.iter().filter(|span| is_answered(span)).count() >= counted).then_some(())

@@ -2,12 +2,14 @@
 
 /status/503   that status
 /bytes/1000   so many bytes
+/slow         "hello", after 5 ms
 /hang         reads the request and never answers
 anything      "hello"
 """
 import http.server
 import re
 import threading
+import time
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -20,6 +22,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if self.path.endswith("/hang"):
             print("hanging", flush=True)
             threading.Event().wait()
+        if self.path.endswith("/slow"):
+            time.sleep(0.005)
         status, body = 200, b"hello"
         if found and found[1] == "status":
             status, body = int(found[2]), b""

@@ -103,17 +103,18 @@ fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
     }
     // SAFETY: the context of a packet program.
     let state = state::of_packet(sk, || unsafe { bpf_get_socket_cookie(skb.cast()) })?;
-    if state.mode == Mode::Off as u32 {
-        return None;
-    }
     if packet.flags & SYN != 0 {
-        // Our own SYN; a SYN with payload (fast open) counts its payload from the next sequence number on.
+        // Our own SYN; a SYN with payload (fast open) counts its payload from the next sequence number on. Also for sockets
+        // that are not recorded: the opening of the agent's own is, and says where they begin.
         if EGRESS && state.sent.known == 0 {
             state.sent.begin(packet.seq.wrapping_add(1));
         }
         if packet.len == 0 {
             return None;
         }
+    }
+    if state.mode == Mode::Off as u32 {
+        return None;
     }
     segment::<EGRESS>(skb, sk, state, &packet)
 }
@@ -131,6 +132,9 @@ fn segment<const EGRESS: bool>(
     let now = kernel::now();
     let direction = if EGRESS { TURN_OUT } else { TURN_IN };
     let mut flags = new.flags | if EGRESS { segment::EGRESS } else { 0 };
+    if packet.flags & SYN != 0 {
+        flags |= segment::SYN | segment::FROM_START;
+    }
     if new.len > 0 {
         if state.turn != direction {
             state.turn = direction;
@@ -308,7 +312,8 @@ fn emit_segment<const N: usize>(
                 (*out).cookie = state.cookie;
                 (*out).peer_time_ns = other.time_ns;
                 (*out).peer_offset = other.offset;
-                (*out).peer_next_seq = other.next_seq;
+                // What the other end has sent is acknowledged, also where nothing of it was seen.
+                (*out).peer_next_seq = if other.known == 0 { packet.ack } else { other.next_seq };
                 (*out).sender = state.sender;
                 (*out).reader = state.reader;
             } else {

@@ -10,7 +10,7 @@ use crate::trace::span::{Attribute, Resource, SpanId, Status};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn drawn(spans: Vec<Span>) -> String {
-    text::all(Style::default(), spans)
+    text::all(Style::default(), &spans)
 }
 
 fn refused(resource: &Arc<Resource>) -> Span {
@@ -76,7 +76,7 @@ fn the_same_spans_give_the_same_bytes() {
     for format in [Format::Text, Format::Json] {
         let print = || {
             let mut out = Vec::new();
-            print_all(format, Style::default(), spans.clone(), &mut out).unwrap();
+            print_all(format, Style::default(), &spans, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         let first = print();
@@ -143,7 +143,7 @@ fn colours_change_nothing_but_colours() {
     let (curl, nginx) = (fixture::resource("curl"), fixture::resource("nginx"));
     let spans =
         vec![fixture::server(1, &nginx), fixture::connection(1, &curl), fixture::client(1, &curl), refused(&curl)];
-    let coloured = text::all(Style { colour: true, ..Style::default() }, spans.clone());
+    let coloured = text::all(Style { colour: true, ..Style::default() }, &spans);
     let mut plain = String::new();
     let mut parts = coloured.split("\u{1b}[");
     plain.push_str(parts.next().unwrap());
@@ -159,7 +159,7 @@ fn no_line_is_wider_than_the_terminal() {
     for columns in [80, 99, 100, 120, 200] {
         let spans =
             vec![fixture::server(1, &nginx), fixture::connection(1, &curl), fixture::client(1, &curl), refused(&nginx)];
-        let text = text::all(Style { columns, ..Style::default() }, spans);
+        let text = text::all(Style { columns, ..Style::default() }, &spans);
         let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= usize::from(columns), "{widest} of {columns}:\n{text}");
     }
@@ -225,12 +225,12 @@ fn text_says_how_many_it_left_out_and_counts_them() {
     let screen = Screen::default();
     let (console, ledger) = start(Format::Text, screen.clone());
     let curl = fixture::resource("curl");
-    console.send((0..100).map(|n| fixture::client(n, &curl)).collect());
+    console.send((0..100).map(|n| fixture::client(n, &curl)).collect::<Vec<_>>());
     assert!(console.shutdown(Instant::now() + PATIENCE));
     let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.matches("CLIENT").count(), 20);
     assert!(
-        text.ends_with("… and 80 more traces, 0 more connections in the last second; --format json prints them all\n"),
+        text.ends_with("… and 80 more traces, 0 more connections (80 spans); --format json prints them all\n"),
         "{text}"
     );
     assert_eq!((ledger.console.observed(), ledger.console.delivered(), ledger.console.in_flight()), (100, 20, 0));
@@ -273,7 +273,7 @@ fn a_reader_that_stops_reading_holds_up_nobody() {
     let curl = fixture::resource("curl");
     console.send(vec![fixture::client(1, &curl)]);
     seen.recv_timeout(PATIENCE).unwrap();
-    console.send((0..QUEUE_SPANS + 5).map(|_| fixture::client(2, &curl)).collect());
+    console.send((0..QUEUE_SPANS + 5).map(|_| fixture::client(2, &curl)).collect::<Vec<_>>());
     assert_eq!(ledger.console.dropped(Stage::Queue, Reason::QueueFull), 5);
     assert_eq!(ledger.console.in_flight(), 1 + i64::try_from(QUEUE_SPANS).unwrap());
     assert!(!console.shutdown(Instant::now()));

@@ -160,9 +160,13 @@ pub(super) fn every_kind() -> Vec<Vec<Span>> {
 /// Spans of up to three processes that are whatever the types allow.
 pub(super) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
     let attributes = || prop::collection::vec(any_attribute(), 0..6);
-    let resources = prop::collection::vec(attributes().prop_map(|attributes| Resource { attributes, ..Resource::default() }), 3);
-    let link = (any::<[u8; 16]>(), any::<[u8; 8]>(), attributes())
-        .prop_map(|(trace, span, attributes)| Link { trace_id: TraceId(trace), span_id: SpanId(span), attributes });
+    let resources =
+        prop::collection::vec(attributes().prop_map(|attributes| Resource { attributes, ..Resource::default() }), 3);
+    let link = (any::<[u8; 16]>(), any::<[u8; 8]>(), attributes()).prop_map(|(trace, span, attributes)| Link {
+        trace_id: TraceId(trace),
+        span_id: SpanId(span),
+        attributes,
+    });
     let ids = (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<Option<[u8; 8]>>(), any::<bool>(), any::<u8>());
     let words = (any::<String>(), any::<String>(), any::<u64>(), any::<u64>());
     let choices = (0..3_usize, any::<bool>(), any::<bool>(), 0..3_usize);

@@ -60,7 +60,8 @@ fn write_span(span: &Span, out: &mut Vec<u8>) {
     }
     text(tag(5, BYTES), &span.name, out);
     out.extend_from_slice(&[tag(6, VARINT), span.kind as u8]);
-    for (tag, time) in [(tag(7, FIXED64), span.start_unix_ns), (tag(8, FIXED64), span.end_unix_ns.max(span.start_unix_ns))]
+    for (tag, time) in
+        [(tag(7, FIXED64), span.start_unix_ns), (tag(8, FIXED64), span.end_unix_ns.max(span.start_unix_ns))]
     {
         if time != 0 {
             fixed64(tag, time, out);
@@ -114,9 +115,22 @@ fn key_value(field: u8, Attribute { key, value }: &Attribute, out: &mut Vec<u8>)
     }
     let value_len = value_len(value);
     let key_len = if key.is_empty() { 0 } else { field_len(key.len()) };
-    out.push(field);
-    varint((key_len + field_len(value_len)) as u64, out);
-    text(tag(1, BYTES), key, out);
+    let len = key_len + field_len(value_len);
+    // Nearly all are so short that their lengths are bytes: four at once are cheaper than one by one.
+    let is_short = len < 0x80;
+    if is_short && key_len > 0 {
+        out.extend_from_slice(&[field, len as u8, tag(1, BYTES), key.len() as u8]);
+        out.extend_from_slice(key.as_bytes());
+    } else {
+        out.push(field);
+        varint(len as u64, out);
+        text(tag(1, BYTES), key, out);
+    }
+    if is_short && let Value::Str(value) = value {
+        out.extend_from_slice(&[tag(2, BYTES), value_len as u8, tag(1, BYTES), value.len() as u8]);
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
     out.push(tag(2, BYTES));
     varint(value_len as u64, out);
     match value {
@@ -222,8 +236,8 @@ const fn field_len(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-    use prost::Message as _;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
     use crate::export::{convert, fixture};

@@ -95,6 +95,9 @@ pub(super) struct Gather {
     /// Those among them whose requests may be shown.
     wanted: Recent,
     limits: Option<(Limit, Limit)>,
+    /// When the first span came, and the time of the last with the seconds until then.
+    first: Option<Instant>,
+    last: Option<(Instant, u32)>,
     ready: Ready,
 }
 
@@ -121,6 +124,8 @@ impl Gather {
             carriers: Recent::new(REMEMBERED_BITS),
             wanted: Recent::new(WANTED_BITS),
             limits: None,
+            first: None,
+            last: None,
             ready: Ready::default(),
         }
     }
@@ -162,8 +167,9 @@ impl Gather {
     }
 
     fn add(&mut self, span: &Span, now: Instant) {
+        let second = self.second(now);
         for link in &span.links {
-            self.carriers.insert(ids::of_span(link.span_id), now);
+            self.carriers.insert(ids::of_span(link.span_id), second);
         }
         let id = ids::of_trace(span.trace_id);
         if !self.open.contains_key(&id) && !self.admit(id, now) {
@@ -171,7 +177,7 @@ impl Gather {
             return;
         }
         for link in &span.links {
-            self.wanted.insert(ids::of_span(link.span_id), now);
+            self.wanted.insert(ids::of_span(link.span_id), second);
         }
         let open =
             self.open.entry(id).or_insert_with(|| Open { spans: Vec::new(), first: now, last: now, rooted: false });
@@ -183,21 +189,23 @@ impl Gather {
     }
 
     fn admit(&mut self, id: u128, now: Instant) -> bool {
+        let second = self.second(now);
         let Some((traces, _)) = &mut self.limits else { return true };
-        if self.left_out.contains(id, now) {
+        if self.left_out.contains(id, second) {
             return false;
         }
         if traces.pass(now) {
             return true;
         }
-        self.left_out.insert(id, now);
+        self.left_out.insert(id, second);
         self.ready.left_out.traces += 1;
         false
     }
 
     fn hold(&mut self, span: &Span, now: Instant) {
         if self.limits.is_some() && self.held.len() >= CONNECTIONS {
-            let is_wanted = ids_of_connection(span).any(|id| self.wanted.contains(id, now));
+            let second = self.second(now);
+            let is_wanted = ids_of_connection(span).any(|id| self.wanted.contains(id, second));
             if !is_wanted || self.held.len() >= 2 * CONNECTIONS {
                 return self.release(span, now, || Arc::new(span.clone()));
             }
@@ -226,12 +234,13 @@ impl Gather {
 
     /// A connection that is shown with none of its requests is left out with them, or shown on its own.
     fn release(&mut self, span: &Span, now: Instant, take: impl FnOnce() -> Arc<Span>) {
+        let second = self.second(now);
         let carried = matches!(span.get("wirespan.connection.requests"), Some(Value::Int(1..)));
         if carried {
             // A later segment without any is still one of a connection that carried some.
-            ids_of_connection(span).for_each(|id| self.carriers.insert(id, now));
+            ids_of_connection(span).for_each(|id| self.carriers.insert(id, second));
         }
-        if carried || ids_of_connection(span).any(|id| self.carriers.contains(id, now)) {
+        if carried || ids_of_connection(span).any(|id| self.carriers.contains(id, second)) {
             self.ready.left_out.spans += 1;
             self.ready.left_out.connections += 1;
         } else if self.limits.as_mut().is_none_or(|(_, connections)| connections.pass(now)) {
@@ -241,6 +250,19 @@ impl Gather {
             self.ready.left_out.spans += 1;
             self.ready.left_out.lone_connections += 1;
         }
+    }
+
+    /// Seconds since the first span. Spans come many at a time, so it is mostly known already.
+    fn second(&mut self, now: Instant) -> u32 {
+        if let Some((last, second)) = self.last
+            && last == now
+        {
+            return second;
+        }
+        let since = now.saturating_duration_since(*self.first.get_or_insert(now));
+        let second = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
+        self.last = Some((now, second));
+        second
     }
 
     fn take_traces(&mut self, is_due: impl Fn(&Open) -> bool) {

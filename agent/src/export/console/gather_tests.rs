@@ -88,3 +88,40 @@ fn what_is_too_much_is_left_out_and_every_span_is_accounted_for() {
     assert_eq!((second.connections.len(), second.left_out.lone_connections), (10, 90));
     assert_eq!(first.shown + first.left_out.spans + second.shown + second.left_out.spans, 300);
 }
+
+#[test]
+fn a_trace_is_shown_whole_or_not_at_all() {
+    let (curl, nginx, base) = (fixture::resource("curl"), fixture::resource("nginx"), Instant::now());
+    let mut gather = Gather::new();
+    for n in 0..100 {
+        gather.push(&fixture::server(n, &nginx), base);
+    }
+    assert_eq!(gather.advance(base).left_out, LeftOut { spans: 80, traces: 80, ..LeftOut::default() });
+    // There is room for two more traces by now, but not for one of those left out before.
+    for n in 0..100 {
+        gather.push(&fixture::client(n, &curl), at(base, 200));
+    }
+    let ready = gather.advance(at(base, 500));
+    assert!(ready.traces.iter().all(|trace| trace.spans.len() == 2));
+    assert_eq!((ready.traces.len(), ready.left_out.spans, ready.left_out.traces), (20, 80, 0));
+}
+
+#[test]
+fn connections_that_wait_are_bounded_and_those_of_gathered_traces_come_first() {
+    let (curl, base) = (fixture::resource("curl"), Instant::now());
+    let mut gather = Gather::new();
+    gather.push(&fixture::client(1, &curl), base);
+    let mut other = fixture::connection(2, &curl);
+    other.attributes.clear();
+    for n in 0..5_000_u16 {
+        other.span_id.0[..2].copy_from_slice(&n.to_be_bytes());
+        gather.push(&other, base);
+    }
+    assert_eq!(gather.held.len(), CONNECTIONS);
+    gather.push(&fixture::connection(1, &curl), base);
+    let ready = gather.advance(at(base, 300));
+    assert!(ready.traces[0].spans[0].1.is_some());
+    let rest = gather.finish();
+    assert_eq!(ready.shown + ready.left_out.spans + rest.shown + rest.left_out.spans, 5_002);
+    assert!(gather.by_id.is_empty());
+}

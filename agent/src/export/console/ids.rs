@@ -1,7 +1,6 @@
 //! Sets of ids that are random already. The console asks them for every span, so they have to cost next to nothing.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
 
 use crate::trace::span::{SpanId, TraceId};
 
@@ -68,13 +67,13 @@ impl Hasher for Mixed {
     }
 }
 
-/// Ids seen lately, in a table of fixed size in which a newer one may take the place of an older one.
+/// Ids seen lately, in a table of fixed size in which a newer one may take the place of an older one. Seconds are counted
+/// from any beginning.
 #[derive(Debug)]
 pub(super) struct Recent {
-    /// Hash of the id and second, for each place; no second is zero.
+    /// Hash of an id and the second after it came, for each place.
     places: Vec<(u64, u32)>,
     secret: Secret,
-    since: Option<Instant>,
 }
 
 impl Recent {
@@ -83,19 +82,18 @@ impl Recent {
 
     /// A table of 16 bytes for each of 2^`bits` places.
     pub(super) fn new(bits: u32) -> Self {
-        Self { places: vec![(0, 0); 1 << bits], secret: Secret::default(), since: None }
+        Self { places: vec![(0, 0); 1 << bits], secret: Secret::default() }
     }
 
-    pub(super) fn insert(&mut self, id: u128, now: Instant) {
-        let second = self.second(now);
+    pub(super) fn insert(&mut self, id: u128, second: u32) {
         let (place, hash) = self.place(id);
-        self.places[place] = (hash, second);
+        self.places[place] = (hash, second.saturating_add(1));
     }
 
-    pub(super) fn contains(&mut self, id: u128, now: Instant) -> bool {
-        let oldest = self.second(now).saturating_sub(Self::REMEMBER_SECONDS).max(1);
+    pub(super) fn contains(&self, id: u128, second: u32) -> bool {
         let (place, hash) = self.place(id);
-        self.places[place].0 == hash && self.places[place].1 >= oldest
+        let (known, since) = self.places[place];
+        known == hash && since > second.saturating_sub(Self::REMEMBER_SECONDS)
     }
 
     /// Where an id belongs, and what stands for it there.
@@ -104,11 +102,6 @@ impl Recent {
         #[expect(clippy::cast_possible_truncation, reason = "the length of the table is a power of two")]
         let place = hash as usize & (self.places.len() - 1);
         (place, hash)
-    }
-
-    fn second(&mut self, now: Instant) -> u32 {
-        let age: Duration = now.saturating_duration_since(*self.since.get_or_insert(now));
-        u32::try_from(age.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
     }
 }
 
@@ -132,22 +125,19 @@ mod tests {
 
     #[test]
     fn what_is_recent_is_known_until_it_is_old() {
-        let start = Instant::now();
         let mut recent = Recent::new(20);
-        assert!(!recent.contains(7, start));
-        recent.insert(7, start);
-        recent.insert(0, start);
-        let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!([7, 0, 8].map(|id| recent.contains(id, after(120))), [true, true, false]);
-        assert!(!recent.contains(7, after(121)));
+        assert!(![0, 7].iter().any(|id| recent.contains(*id, 0)));
+        recent.insert(7, 3);
+        recent.insert(0, 4);
+        assert_eq!([7, 0, 8].map(|id| recent.contains(id, 123)), [true, true, false]);
+        assert_eq!([7, 0, 8].map(|id| recent.contains(id, 124)), [false, true, false]);
     }
 
     #[test]
     fn a_full_table_forgets_some_and_keeps_many() {
-        let now = Instant::now();
         let mut recent = Recent::new(8);
-        (1..=10_000).for_each(|id| recent.insert(id, now));
-        let kept = (1..=10_000).filter(|id| recent.contains(*id, now)).count();
+        (1..=10_000).for_each(|id| recent.insert(id, 5));
+        let kept = (1..=10_000).filter(|id| recent.contains(*id, 5)).count();
         assert!((128..=256).contains(&kept), "{kept}");
     }
 

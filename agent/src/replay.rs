@@ -59,7 +59,7 @@ fn spans(
         };
         let count = spans.len() as u64;
         ledger.console.observe(count);
-        match print_all(format, style, spans, out) {
+        match print_all(format, style, &spans, out) {
             Ok(()) => {
                 ledger.console.deliver(count);
                 Ok(())

@@ -1,4 +1,5 @@
-//! Spans of our model to OTLP messages (opentelemetry-proto, `trace/v1/trace.proto`).
+//! Spans of our model as the reference structs of OTLP (opentelemetry-proto, `trace/v1/trace.proto`): what the bytes that
+//! [`super::protobuf`] and [`super::json`] write must mean. For tests only.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,8 +20,7 @@ const STATUS_ERROR: i32 = 2;
 
 /// Groups spans by the resource they share (the same allocation) and by scope, both in the order of first appearance,
 /// so that the same spans give the same bytes.
-#[must_use]
-pub fn resource_spans(spans: Vec<Span>) -> Vec<ResourceSpans> {
+pub(super) fn resource_spans(spans: Vec<Span>) -> Vec<ResourceSpans> {
     let mut groups: Vec<ResourceSpans> = Vec::new();
     // The value keeps each resource alive: a freed one's address could come back as another resource's.
     let mut places: HashMap<*const Resource, (usize, Arc<Resource>)> = HashMap::new();

@@ -1,12 +1,16 @@
 //! Spans out: the console and an OTLP receiver. Each output has a thread, a bounded queue and an account of its own, so
 //! that a slow or broken one holds up neither the other nor the core.
 
+mod batch;
 pub mod console;
-pub mod convert;
+#[cfg(test)]
+mod convert;
 #[cfg(test)]
 mod fixture;
+mod groups;
 pub mod json;
 pub mod otlp;
+pub mod protobuf;
 mod queue;
 mod tally;
 
@@ -14,6 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::batch::Batch;
 use self::console::Console;
 use self::otlp::Exporter;
 use crate::ledger::Ledger;
@@ -87,14 +92,12 @@ impl Outputs {
         if spans.is_empty() {
             return;
         }
-        match (&self.console, &self.otlp) {
-            (Some(console), Some(otlp)) => {
-                console.send(spans.clone());
-                otlp.send(spans);
-            }
-            (Some(console), None) => console.send(spans),
-            (None, Some(otlp)) => otlp.send(spans),
-            (None, None) => {}
+        let spans = Batch::from(spans);
+        if let Some(console) = &self.console {
+            console.send(spans.clone());
+        }
+        if let Some(otlp) = &self.otlp {
+            otlp.send(spans);
         }
     }
 

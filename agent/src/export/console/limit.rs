@@ -18,9 +18,12 @@ impl Limit {
 
     /// Whether one more may pass now.
     pub(super) fn pass(&mut self, now: Instant) -> bool {
-        let since = self.refilled.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
-        self.refilled = Some(now);
-        self.tokens = (self.tokens + since.as_secs_f64() * self.per_second).min(self.burst);
+        // Spans come many at a time.
+        if self.refilled != Some(now) {
+            let since = self.refilled.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
+            self.refilled = Some(now);
+            self.tokens = (self.tokens + since.as_secs_f64() * self.per_second).min(self.burst);
+        }
         if self.tokens < 1.0 {
             return false;
         }

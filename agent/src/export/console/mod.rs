@@ -4,6 +4,7 @@
 mod clean;
 mod connection;
 mod gather;
+mod ids;
 mod limit;
 mod style;
 mod text;
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::StartError;
+use super::batch::Batch;
 use super::json;
 use super::queue::Room;
 use super::tally::{Output, Tally};
@@ -39,12 +41,18 @@ pub enum Format {
 /// Spans that wait to be printed at most; about 1.5 KiB each, so 48 MiB when a reader has stopped reading.
 const QUEUE_SPANS: usize = 32_768;
 
+/// The printer looks for spans at most this often: the core hands over a few every millisecond, and waking a thread for
+/// each time costs more than the spans. A person does not see the difference.
+const PACE: Duration = Duration::from_millis(20);
+/// JSON is written when there is so much of it, or when nothing more waits.
+const WRITE_BYTES: usize = 256 << 10;
+
 const THREAD: &str = "console";
 
 /// The thread that prints.
 #[derive(Debug)]
 pub(super) struct Console {
-    queue: Sender<Vec<Span>>,
+    queue: Sender<Batch>,
     room: Room,
     tally: Tally,
     failure: Arc<OnceLock<String>>,
@@ -66,6 +74,7 @@ impl Console {
         let printer = Printer {
             out,
             buffer: Vec::new(),
+            buffered: 0,
             text: (format == Format::Text).then(|| Text::new(style)),
             room: room.clone(),
             tally: tally.clone(),
@@ -82,19 +91,19 @@ impl Console {
         Ok(Self { queue, room, tally, failure, done })
     }
 
-    pub(super) fn send(&self, mut spans: Vec<Span>) {
-        let wanted = spans.len();
+    pub(super) fn send(&self, spans: impl Into<Batch>) {
+        let batch = spans.into();
+        let wanted = batch.len();
         self.tally.observe(wanted);
         if self.failure.get().is_some() {
             self.tally.lose(Stage::Export, Reason::Closed, wanted);
             return;
         }
         let granted = self.room.take(wanted);
-        spans.truncate(granted);
         if granted < wanted {
             self.tally.lose(Stage::Queue, Reason::QueueFull, wanted - granted);
         }
-        if granted > 0 && self.queue.send(spans).is_err() {
+        if granted > 0 && self.queue.send(batch.only_first(granted)).is_err() {
             // The printer has gone, which it does only when its output failed.
             self.tally.lose(Stage::Export, Reason::Closed, granted);
         }
@@ -119,7 +128,7 @@ impl Console {
 /// # Errors
 ///
 /// When writing fails.
-pub fn print_all(format: Format, style: Style, spans: Vec<Span>, out: &mut impl Write) -> io::Result<()> {
+pub fn print_all(format: Format, style: Style, spans: &[Span], out: &mut impl Write) -> io::Result<()> {
     let mut buffer = Vec::new();
     match format {
         Format::Json => json::write_lines(spans, &mut buffer)?,
@@ -131,7 +140,9 @@ pub fn print_all(format: Format, style: Style, spans: Vec<Span>, out: &mut impl 
 
 struct Printer {
     out: Box<dyn Write + Send>,
+    /// JSON that is not written yet, and how many spans it is.
     buffer: Vec<u8>,
+    buffered: usize,
     /// None when every span is printed as JSON.
     text: Option<Text>,
     room: Room,
@@ -140,7 +151,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn run(mut self, waiting: &Receiver<Vec<Span>>) {
+    fn run(mut self, waiting: &Receiver<Batch>) {
         loop {
             let patience = self.text.as_ref().map_or(Duration::MAX, |text| text.patience(Instant::now()));
             let received = match patience {
@@ -148,7 +159,7 @@ impl Printer {
                 patience => waiting.recv_timeout(patience),
             };
             let worked = match received {
-                Ok(spans) => self.print(spans),
+                Ok(batch) => self.print_all_waiting(batch, waiting),
                 Err(RecvTimeoutError::Timeout) => self.advance(),
                 Err(RecvTimeoutError::Disconnected) => {
                     if let Err(error) = self.finish() {
@@ -164,19 +175,37 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, spans: Vec<Span>) -> io::Result<()> {
-        let count = spans.len();
-        self.room.give_back(count);
+    /// Prints what waits, and lets something gather before looking again.
+    fn print_all_waiting(&mut self, first: Batch, waiting: &Receiver<Batch>) -> io::Result<()> {
+        self.print(&first)?;
+        drop(first);
+        for batch in waiting.try_iter() {
+            self.print(&batch)?;
+        }
+        self.write_json()?;
+        thread::sleep(PACE);
+        Ok(())
+    }
+
+    fn print(&mut self, spans: &[Span]) -> io::Result<()> {
+        self.room.give_back(spans.len());
         if let Some(text) = &mut self.text {
             text.push(spans, Instant::now());
             return self.advance();
         }
-        self.buffer.clear();
-        json::write_lines(spans, &mut self.buffer)
-            .and_then(|()| self.out.write_all(&self.buffer))
-            .and_then(|()| self.out.flush())
-            .inspect_err(|_| self.tally.lose(Stage::Export, Reason::Closed, count))?;
-        self.tally.deliver(count);
+        self.buffered += spans.len();
+        json::write_lines(spans, &mut self.buffer)?;
+        if self.buffer.len() >= WRITE_BYTES { self.write_json() } else { Ok(()) }
+    }
+
+    /// Writes the JSON there is. What can't be written stays counted as buffered.
+    fn write_json(&mut self) -> io::Result<()> {
+        if self.buffered > 0 {
+            self.out.write_all(&self.buffer)?;
+            self.out.flush()?;
+            self.tally.deliver(std::mem::take(&mut self.buffered));
+            self.buffer.clear();
+        }
         Ok(())
     }
 
@@ -205,13 +234,13 @@ impl Printer {
     }
 
     /// The reader is gone: everything that is held or still comes is counted as lost, quietly.
-    fn fail(&mut self, error: &io::Error, waiting: &Receiver<Vec<Span>>) {
+    fn fail(&mut self, error: &io::Error, waiting: &Receiver<Batch>) {
         self.failure.set(error.to_string()).ok();
         let held = self.text.as_mut().map_or(0, |text| {
             let page = text.finish();
             page.shown + page.summarised
         });
-        self.tally.lose(Stage::Export, Reason::Closed, held);
+        self.tally.lose(Stage::Export, Reason::Closed, held + self.buffered);
         for spans in waiting {
             self.room.give_back(spans.len());
             self.tally.lose(Stage::Export, Reason::Closed, spans.len());

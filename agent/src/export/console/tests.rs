@@ -9,7 +9,7 @@ use crate::trace::span::{Attribute, Resource, SpanId, Status};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn drawn(spans: Vec<Span>) -> String {
+fn drawn(spans: &[Span]) -> String {
     text::all(Style::default(), spans)
 }
 
@@ -29,7 +29,7 @@ fn refused(resource: &Arc<Resource>) -> Span {
 fn a_curl_of_nginx_is_one_waterfall() {
     let (curl, nginx) = (fixture::resource("curl"), fixture::resource("nginx"));
     let spans = vec![fixture::server(1, &nginx), fixture::connection(1, &curl), fixture::client(1, &curl)];
-    insta::assert_snapshot!(drawn(spans), @r"
+    insta::assert_snapshot!(drawn(&spans), @r"
     22:13:20.000 01010101 curl GET 1.32 ms
       curl             CLIENT GET http://127.0.0.1/index.html              → 200      612 B   1.32 ms │████████████████████│
         └ tcp 127.0.0.1:53412 → 127.0.0.1:80 · connect 45.0 µs · sent 78 B received 853 B · rtt 21.0 µs · closed by client
@@ -59,7 +59,7 @@ fn failures_are_marked_and_a_refused_connection_has_a_line_of_its_own() {
         },
         Attribute::new("error.type", "connection_reset"),
     ];
-    insta::assert_snapshot!(drawn(vec![cut, bad, refused(&gateway)]), @r"
+    insta::assert_snapshot!(drawn(&[cut, bad, refused(&gateway)]), @r"
     22:13:20.000 01010101 gateway GET 810 µs
       gateway                    SERVER GET /index.html        → 502 ✗                612 B    810 µs │████████████████████│
         a-backend-wi…ervice-name CLIENT GET http://…th/?last=1 ✗ connection_reset              520 µs │     █████████████  │
@@ -76,14 +76,14 @@ fn the_same_spans_give_the_same_bytes() {
     for format in [Format::Text, Format::Json] {
         let print = || {
             let mut out = Vec::new();
-            print_all(format, Style::default(), spans.clone(), &mut out).unwrap();
+            print_all(format, Style::default(), &spans, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         let first = print();
         assert!(first.contains("index.html"));
         assert_eq!(first, print());
     }
-    assert_eq!(drawn(spans).matches("CLIENT").count(), 60, "nothing is left out");
+    assert_eq!(drawn(&spans).matches("CLIENT").count(), 60, "nothing is left out");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn spans_that_are_each_others_parents_are_shown_all_the_same() {
     two.span_id = SpanId([9; 8]);
     one.parent = Some(two.span_id);
     two.parent = Some(one.span_id);
-    assert_eq!(drawn(vec![one, two]).matches("CLIENT").count(), 2);
+    assert_eq!(drawn(&[one, two]).matches("CLIENT").count(), 2);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_span_that_says_nothing_is_shown() {
     bare.end_unix_ns = bare.start_unix_ns;
     let mut connection = bare.clone();
     connection.scope = crate::trace::span::Scope::L4;
-    assert_eq!(drawn(vec![bare, connection]).lines().count(), 3);
+    assert_eq!(drawn(&[bare, connection]).lines().count(), 3);
 }
 
 #[test]
@@ -131,11 +131,11 @@ fn what_comes_from_the_wire_cannot_control_the_terminal() {
     full.attributes.retain(|attribute| attribute.key != "url.path");
     full.attributes.push(Attribute::new("url.full", evil()));
     full.links = fixture::client(2, &service).links;
-    let text = drawn(vec![request, named, connection.clone(), full]);
+    let text = drawn(&[request, named, connection.clone(), full]);
     let odd: String = text.chars().filter(|c| *c != '\n' && (c.is_control() || *c == '\u{202e}')).collect();
     assert_eq!(odd, "");
     connection.span_id = SpanId([8; 8]);
-    assert_eq!(drawn(vec![connection]).lines().count(), 1, "a line break is not one");
+    assert_eq!(drawn(&[connection]).lines().count(), 1, "a line break is not one");
 }
 
 #[test]
@@ -143,14 +143,14 @@ fn colours_change_nothing_but_colours() {
     let (curl, nginx) = (fixture::resource("curl"), fixture::resource("nginx"));
     let spans =
         vec![fixture::server(1, &nginx), fixture::connection(1, &curl), fixture::client(1, &curl), refused(&curl)];
-    let coloured = text::all(Style { colour: true, ..Style::default() }, spans.clone());
+    let coloured = text::all(Style { colour: true, ..Style::default() }, &spans);
     let mut plain = String::new();
     let mut parts = coloured.split("\u{1b}[");
     plain.push_str(parts.next().unwrap());
     for part in parts {
         plain.push_str(part.split_once('m').unwrap().1);
     }
-    assert_eq!(plain, drawn(spans));
+    assert_eq!(plain, drawn(&spans));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn no_line_is_wider_than_the_terminal() {
     for columns in [80, 99, 100, 120, 200] {
         let spans =
             vec![fixture::server(1, &nginx), fixture::connection(1, &curl), fixture::client(1, &curl), refused(&nginx)];
-        let text = text::all(Style { columns, ..Style::default() }, spans);
+        let text = text::all(Style { columns, ..Style::default() }, &spans);
         let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= usize::from(columns), "{widest} of {columns}:\n{text}");
     }
@@ -225,16 +225,34 @@ fn text_says_how_many_it_left_out_and_counts_them() {
     let screen = Screen::default();
     let (console, ledger) = start(Format::Text, screen.clone());
     let curl = fixture::resource("curl");
-    console.send((0..100).map(|n| fixture::client(n, &curl)).collect());
+    console.send((0..100).map(|n| fixture::client(n, &curl)).collect::<Vec<_>>());
     assert!(console.shutdown(Instant::now() + PATIENCE));
     let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.matches("CLIENT").count(), 20);
     assert!(
-        text.ends_with("… and 80 more traces, 0 more connections in the last second; --format json prints them all\n"),
+        text.ends_with("… and 80 more traces, 0 more connections (80 spans); --format json prints them all\n"),
         "{text}"
     );
     assert_eq!((ledger.console.observed(), ledger.console.delivered(), ledger.console.in_flight()), (100, 20, 0));
     assert_eq!(ledger.console.dropped(Stage::Export, Reason::Summarised), 80);
+}
+
+#[test]
+fn what_was_left_out_is_told_at_the_end_at_the_latest() {
+    let curl = fixture::resource("curl");
+    let mut text = Text::new(Style::default());
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    text.push(&[fixture::client(1, &curl)], start);
+    assert_eq!(text.advance(at(1)).shown, 1);
+    // Its connection ends long after.
+    text.push(&[fixture::connection(1, &curl)], at(60));
+    let page = text.advance(at(70));
+    assert_eq!((page.text.as_str(), page.shown, page.summarised), ("", 0, 1));
+    assert_eq!(text.patience(at(70)), Duration::MAX, "no reason to say so now");
+    let last = text.finish();
+    assert_eq!(last.text, "… and 0 more traces, 1 more connections (1 spans); --format json prints them all\n");
+    assert_eq!(text.finish().text, "", "said once");
 }
 
 #[test]
@@ -273,7 +291,7 @@ fn a_reader_that_stops_reading_holds_up_nobody() {
     let curl = fixture::resource("curl");
     console.send(vec![fixture::client(1, &curl)]);
     seen.recv_timeout(PATIENCE).unwrap();
-    console.send((0..QUEUE_SPANS + 5).map(|_| fixture::client(2, &curl)).collect());
+    console.send((0..QUEUE_SPANS + 5).map(|_| fixture::client(2, &curl)).collect::<Vec<_>>());
     assert_eq!(ledger.console.dropped(Stage::Queue, Reason::QueueFull), 5);
     assert_eq!(ledger.console.in_flight(), 1 + i64::try_from(QUEUE_SPANS).unwrap());
     assert!(!console.shutdown(Instant::now()));

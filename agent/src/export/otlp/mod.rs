@@ -6,6 +6,7 @@ mod grpc;
 mod headers;
 mod health;
 mod http;
+mod inbox;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -18,16 +19,17 @@ use std::thread;
 use std::time::Instant;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use tokio::sync::{mpsc as queue, watch};
+use tokio::sync::watch;
 
 pub use self::config::{Config, ConfigError, Protocol, Tls};
 pub use self::connect::TlsError;
+use self::inbox::Inlet;
 use self::retry::Outcome;
 use self::worker::{Sender, Worker};
+use super::batch::Batch;
 use super::queue::Room;
 use super::tally::{Output, Tally};
 use crate::ledger::{Ledger, Reason, Stage};
-use crate::trace::span::Span;
 
 /// How we call ourselves, as the OTLP specification asks ("User Agent").
 const USER_AGENT: &str =
@@ -53,7 +55,7 @@ pub enum StartError {
 /// The running exporter.
 #[derive(Debug)]
 pub(super) struct Exporter {
-    queue: queue::UnboundedSender<Vec<Span>>,
+    queue: Inlet,
     room: Room,
     tally: Tally,
     stop: watch::Sender<Option<Instant>>,
@@ -76,14 +78,14 @@ impl Exporter {
         let sender = Sender::new(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Bounded by `room`, in spans.
-        let (queue, waiting) = queue::unbounded_channel();
+        let (queue, waiting) = inbox::inbox(config.batch_spans);
         let (stop, stopping) = watch::channel(None);
         let (finished, done) = mpsc::channel();
         let room = Room::new(config.queue_spans);
         let tally = Tally::new(ledger, Output::Otlp);
-        let worker = Worker::new(config, sender, room.clone(), tally.clone(), stopping);
+        let worker = Worker::new(config, sender, room.clone(), tally.clone(), stopping, waiting);
         thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
-            runtime.block_on(worker.run(waiting));
+            runtime.block_on(worker.run());
             // A name look-up that hangs must not hold up the end.
             runtime.shutdown_background();
             finished.send(()).ok();
@@ -91,17 +93,16 @@ impl Exporter {
         Ok(Self { queue, room, tally, stop, done })
     }
 
-    pub(super) fn send(&self, mut spans: Vec<Span>) {
-        let wanted = spans.len();
+    pub(super) fn send(&self, spans: impl Into<Batch>) {
+        let batch = spans.into();
+        let wanted = batch.len();
         self.tally.observe(wanted);
         let granted = self.room.take(wanted);
-        spans.truncate(granted);
         if granted < wanted {
             self.tally.lose(Stage::Queue, Reason::QueueFull, wanted - granted);
         }
-        if granted > 0 && self.queue.send(spans).is_err() {
-            // The worker ends only when it is told to.
-            self.tally.lose(Stage::Queue, Reason::Shutdown, granted);
+        if granted > 0 {
+            self.queue.put(batch.only_first(granted));
         }
     }
 

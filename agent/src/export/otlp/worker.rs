@@ -1,14 +1,11 @@
 //! Batches: when they are sent, how often, and what becomes of their spans.
 
-use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
-use tokio::sync::{mpsc::UnboundedReceiver, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
@@ -17,16 +14,19 @@ use super::connect::{self, TlsError};
 use super::grpc::GrpcSender;
 use super::health::Health;
 use super::http::{self, HttpSender};
+use super::inbox::{Level, Outlet};
 use super::retry::{Backoff, Outcome};
 use super::{MAX_REQUEST_BYTES, Tally};
-use crate::export::convert;
+use crate::export::batch::Batch;
 use crate::export::queue::Room;
+use crate::export::{json, protobuf};
 use crate::ledger::{Reason, Stage};
-use crate::trace::span::Span;
 
 /// Requests under way at once: enough to hide a round trip to another continent at 5 000 spans/s, few enough not to
-/// crowd a receiver in trouble. An encoded batch of 512 spans is about 256 KiB.
+/// crowd a receiver in trouble. An encoded batch of 512 spans is about 400 KiB.
 const IN_FLIGHT: usize = 4;
+/// Room made for a span before it is encoded: most need less. What is not needed is never touched.
+const USUAL_SPAN_BYTES: usize = 1_024;
 
 /// The transport.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub(super) struct Worker {
     room: Room,
     delivery: Arc<Delivery>,
     stop: watch::Receiver<Option<Instant>>,
-    waiting: VecDeque<Span>,
+    inbox: Outlet,
     due: Option<Instant>,
 }
 
@@ -70,6 +70,7 @@ impl Worker {
         room: Room,
         tally: Tally,
         stop: watch::Receiver<Option<Instant>>,
+        inbox: Outlet,
     ) -> Self {
         let delivery = Delivery {
             sender,
@@ -79,60 +80,55 @@ impl Worker {
             tally,
             stop: stop.clone(),
         };
-        Self { config, room, delivery: Arc::new(delivery), stop, waiting: VecDeque::new(), due: None }
+        Self { config, room, delivery: Arc::new(delivery), stop, inbox, due: None }
     }
 
-    /// Runs until the queue is closed and everything is sent, or the time of the shutdown is over.
-    pub(super) async fn run(self, queue: UnboundedReceiver<Vec<Span>>) {
+    /// Runs until nothing more can come and everything is sent, or the time of the shutdown is over.
+    pub(super) async fn run(self) {
         let mut stop = self.stop.clone();
         tokio::select! {
-            () = self.work(queue) => {}
+            () = self.work() => {}
             () = deadline(&mut stop) => {}
         }
     }
 
-    async fn work(mut self, mut queue: UnboundedReceiver<Vec<Span>>) {
+    async fn work(mut self) {
         let mut under_way = JoinSet::new();
-        let mut is_open = true;
         loop {
-            while under_way.len() < IN_FLIGHT && self.is_due(is_open) {
+            while under_way.len() < IN_FLIGHT && self.is_due() {
                 if let Some(payload) = self.next_batch() {
                     under_way.spawn(Arc::clone(&self.delivery).deliver(payload));
                 }
             }
-            if !is_open && self.waiting.is_empty() && under_way.is_empty() {
+            if self.inbox.level() == (Level { spans: 0, is_open: false }) && under_way.is_empty() {
                 return;
             }
             let due = self.due.filter(|_| under_way.len() < IN_FLIGHT);
             tokio::select! {
-                received = queue.recv(), if is_open => match received {
-                    Some(spans) => self.take(spans),
-                    None => is_open = false,
-                },
+                () = self.inbox.changed() => {}
                 Some(_) = under_way.join_next() => {}
                 () = until(due) => {}
             }
         }
     }
 
-    fn take(&mut self, spans: Vec<Span>) {
-        self.due.get_or_insert_with(|| Instant::now() + self.config.schedule_delay);
-        self.waiting.extend(spans);
-    }
-
-    fn is_due(&self, is_open: bool) -> bool {
-        !self.waiting.is_empty()
-            && (!is_open
-                || self.waiting.len() >= self.config.batch_spans
-                || self.due.is_some_and(|due| due <= Instant::now()))
+    /// Whether a batch is to be sent now; from the first span that waits on, when.
+    fn is_due(&mut self) -> bool {
+        let level = self.inbox.level();
+        if level.spans == 0 {
+            return false;
+        }
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now + self.config.schedule_delay);
+        !level.is_open || level.spans >= self.config.batch_spans || due <= now
     }
 
     fn next_batch(&mut self) -> Option<Payload> {
-        let count = self.waiting.len().min(self.config.batch_spans);
-        let spans: Vec<Span> = self.waiting.drain(..count).collect();
-        self.due = (!self.waiting.is_empty()).then(|| Instant::now() + self.config.schedule_delay);
+        let parts = self.inbox.take(self.config.batch_spans);
+        let count = parts.iter().map(|part| part.len()).sum();
+        self.due = None;
         self.room.give_back(count);
-        let payload = encode(spans, self.config.protocol, self.config.gzip, MAX_REQUEST_BYTES);
+        let payload = encode(&parts, self.config.protocol, self.config.gzip, MAX_REQUEST_BYTES);
         if payload.is_none() {
             tracing::warn!("{count} spans are larger than an OTLP request may be; they are dropped and counted");
             self.delivery.tally.lose(Stage::Export, Reason::TooLarge, count);
@@ -149,19 +145,20 @@ struct Payload {
 }
 
 /// Encodes spans as one request; `None` when it would be larger than a request may be, or cannot be written down.
-fn encode(spans: Vec<Span>, protocol: Protocol, gzip: bool, max_bytes: usize) -> Option<Payload> {
-    let count = spans.len();
-    let request = ExportTraceServiceRequest { resource_spans: convert::resource_spans(spans) };
-    let body = match protocol {
-        Protocol::HttpJson => serde_json::to_vec(&request).ok()?,
-        Protocol::Grpc | Protocol::HttpProtobuf => request.encode_to_vec(),
-    };
+fn encode(parts: &[Batch], protocol: Protocol, gzip: bool, max_bytes: usize) -> Option<Payload> {
+    let spans = parts.iter().map(|part| part.len()).sum();
+    let mut body = Vec::with_capacity(spans * USUAL_SPAN_BYTES);
+    let all = parts.iter().flat_map(|part| part.iter());
+    match protocol {
+        Protocol::HttpJson => json::write_object(all, &mut body).ok()?,
+        Protocol::Grpc | Protocol::HttpProtobuf => protobuf::write_request(all, &mut body),
+    }
     if body.len() > max_bytes {
         return None;
     }
     // tonic compresses by itself, because gRPC does so per message.
     let body = if gzip && protocol != Protocol::Grpc { http::gzip(&body).ok()? } else { body };
-    Some(Payload { spans: count, body: body.into() })
+    Some(Payload { spans, body: body.into() })
 }
 
 /// What all batches under way share.
@@ -261,11 +258,11 @@ mod tests {
 
     #[test]
     fn a_request_that_is_too_large_is_not_made() {
-        let spans = || vec![fixture::client(1, &fixture::resource("curl"))];
+        let parts = [vec![fixture::client(1, &fixture::resource("curl"))].into()];
         for protocol in [Protocol::Grpc, Protocol::HttpProtobuf, Protocol::HttpJson] {
-            let payload = encode(spans(), protocol, false, MAX_REQUEST_BYTES).unwrap();
-            assert!(encode(spans(), protocol, true, payload.body.len()).is_some(), "{protocol}");
-            assert!(encode(spans(), protocol, true, payload.body.len() - 1).is_none(), "{protocol}");
+            let payload = encode(&parts, protocol, false, MAX_REQUEST_BYTES).unwrap();
+            assert!(encode(&parts, protocol, true, payload.body.len()).is_some(), "{protocol}");
+            assert!(encode(&parts, protocol, true, payload.body.len() - 1).is_none(), "{protocol}");
         }
     }
 }

@@ -12,6 +12,7 @@ use ::http::Uri;
 
 use super::*;
 use crate::export::fixture;
+use crate::trace::span::Span;
 
 /// No step takes this long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(20);

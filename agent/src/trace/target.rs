@@ -31,6 +31,18 @@ pub struct Authority<'a> {
 /// Longest host name that is believed, bytes: a DNS name has at most 253, an IPv6 literal with a zone fits too.
 const HOST_BYTES: usize = 255;
 
+/// Bytes that a host may have; those that are not ASCII are the business of whoever resolves the name.
+static IN_HOSTS: [bool; 256] = {
+    let mut hosts = [true; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        hosts[byte as usize] =
+            matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' | b'%' | b':');
+        byte += 1;
+    }
+    hosts
+};
+
 impl<'a> Target<'a> {
     /// Takes a target apart. Anything that is of no known form is a path.
     #[must_use]
@@ -72,12 +84,8 @@ impl<'a> Authority<'a> {
         } else {
             memchr(b':', text.as_bytes()).map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
         };
-        let is_host = !host.is_empty()
-            && host.len() <= HOST_BYTES
-            && host.bytes().all(|byte| {
-                matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' | b'%' | b':')
-                    || !byte.is_ascii()
-            });
+        let is_host =
+            !host.is_empty() && host.len() <= HOST_BYTES && host.bytes().all(|byte| IN_HOSTS[usize::from(byte)]);
         is_host.then(|| Self { host, port: port.parse().ok().filter(|&port| port > 0) })
     }
 

@@ -110,7 +110,7 @@ pub struct Segment {
     pub remote: Endpoint,
     /// TCP sequence number of the first new byte.
     pub seq: u32,
-    /// Sequence number that the other direction will use next.
+    /// Sequence number that the other direction will use next, as seen or as acknowledged.
     pub peer_next_seq: u32,
     /// New payload, bytes.
     pub len: u32,

@@ -1,6 +1,6 @@
 //! The kernel plane: what is seen of sockets, packets and tasks becomes records in ring buffers.
 //!
-//! One file per hook family: [`wire`] (packets), [`socket`] (the life of connections), [`touch`] (which task reads and
+//! One file per hook family: [`wire`] (packets; [`packet`] reads their headers), [`socket`] (the life of connections), [`touch`] (which task reads and
 //! sends), [`task`] (processes). [`state`] is what is remembered per socket, [`emit`] the only place that reserves ring
 //! buffer space, [`kernel`] the only place that reads kernel memory.
 #![no_std]
@@ -10,6 +10,7 @@
 mod emit;
 mod kernel;
 mod maps;
+mod packet;
 mod socket;
 mod state;
 mod task;

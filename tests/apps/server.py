@@ -2,16 +2,19 @@
 
 /status/503   that status
 /bytes/1000   so many bytes
+/slow         "hello", after 5 ms
 /hang         reads the request and never answers
 anything      "hello"
 """
 import http.server
 import re
 import threading
+import time
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -19,6 +22,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if self.path.endswith("/hang"):
             print("hanging", flush=True)
             threading.Event().wait()
+        if self.path.endswith("/slow"):
+            time.sleep(0.005)
         status, body = 200, b"hello"
         if found and found[1] == "status":
             status, body = int(found[2]), b""

@@ -2,9 +2,10 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::mem;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use rustix::process::Signal;
@@ -19,12 +20,13 @@ use crate::watch::Watch;
 /// How long the agent may take until it says `ready:`.
 const START: Duration = Duration::from_secs(30);
 /// How many of the last spans a failure shows.
-const SHOWN: usize = 30;
+const SHOWN: usize = 8;
 
 /// A running agent that prints its spans as JSON. Dropping it ends it.
 pub struct Agent {
     child: Child,
-    seen: Arc<Watch<Seen>>,
+    inbox: Arc<Watch<Inbox>>,
+    seen: Mutex<Seen>,
 }
 
 /// How to start an agent.
@@ -32,11 +34,31 @@ pub struct Launch {
     program: Program,
 }
 
+/// Lines of the agent that nobody has read yet. They are read when somebody waits for a span, and not while they come: a
+/// test that is busy with them would take the processor from the agent in a burst.
+#[derive(Default)]
+struct Inbox {
+    lines: Vec<String>,
+    /// Lines that ever came.
+    came: usize,
+}
+
 /// What the agent printed.
 #[derive(Default)]
 struct Seen {
     spans: Vec<Arc<Span>>,
     bad: Vec<String>,
+}
+
+impl Seen {
+    fn read(&mut self, lines: Vec<String>) {
+        for line in lines {
+            match read_line(&line) {
+                Ok(spans) => self.spans.extend(spans.into_iter().map(Arc::new)),
+                Err(why) => self.bad.push(format!("{why}: {line}")),
+            }
+        }
+    }
 }
 
 /// An agent that has ended in order.
@@ -121,13 +143,12 @@ impl Launch {
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Agent {
-        let seen = Arc::new(Watch::new(Seen::default()));
-        let sink = Arc::clone(&seen);
+        let inbox = Arc::new(Watch::new(Inbox::default()));
+        let sink = Arc::clone(&inbox);
         let take = move |line: &str| {
-            let spans = read_line(line);
-            sink.update(|seen| match spans {
-                Ok(spans) => seen.spans.extend(spans.into_iter().map(Arc::new)),
-                Err(why) => seen.bad.push(format!("{why}: {line}")),
+            sink.update(|inbox| {
+                inbox.lines.push(line.to_owned());
+                inbox.came += 1;
             });
         };
         let child = self.program.on_line(Box::new(take)).start();
@@ -140,7 +161,7 @@ impl Launch {
             "the agent was not ready within {START:?}; its standard error:\n{}",
             child.stderr()
         );
-        Agent { child, seen }
+        Agent { child, inbox, seen: Mutex::default() }
     }
 }
 
@@ -174,7 +195,7 @@ impl Agent {
     /// The spans printed so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Arc<Span>> {
-        self.seen.read(|seen| seen.spans.clone())
+        self.look(|seen| seen.spans.clone())
     }
 
     /// Waits until `look` finds among the spans what it looks for.
@@ -186,10 +207,22 @@ impl Agent {
     /// Waits, for so long, until `look` finds among the spans what it looks for.
     #[track_caller]
     pub fn wait_within<R>(&self, patience: Duration, what: &str, mut look: impl FnMut(&[Arc<Span>]) -> Option<R>) -> R {
-        if let Some(found) = self.seen.wait(patience, |seen| look(&seen.spans)) {
-            return found;
+        let deadline = Instant::now() + patience;
+        loop {
+            let came = self.inbox.read(|inbox| inbox.came);
+            if let Some(found) = self.look(|seen| look(&seen.spans)) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.inbox.wait(left, |inbox| (inbox.came > came).then_some(())).is_none() {
+                break;
+            }
         }
-        let (number, last, bad) = self.seen.read(|seen| {
+        // Its ledger tells whether something was lost; the test fails with or without it.
+        let said = self.child.err().read(|err| err.lines.len());
+        self.child.signal(Signal::USR1);
+        self.child.err().wait(Duration::from_secs(2), |err| (err.lines.len() > said + 1).then_some(()));
+        let (number, last, bad) = self.look(|seen| {
             let last = seen.spans.iter().rev().take(SHOWN).rev().map(|span| format!("{span}\n")).collect::<String>();
             (seen.spans.len(), last, seen.bad.join("\n"))
         });
@@ -209,7 +242,7 @@ impl Agent {
     /// All spans so far that `is_it` knows.
     #[must_use]
     pub fn matching(&self, is_it: impl Fn(&Span) -> bool) -> Vec<Arc<Span>> {
-        self.seen.read(|seen| seen.spans.iter().filter(|span| is_it(span)).cloned().collect())
+        self.look(|seen| seen.spans.iter().filter(|span| is_it(span)).cloned().collect())
     }
 
     /// Waits for the request span of this kind on a server port with this path.
@@ -257,6 +290,13 @@ impl Agent {
         self.connection(Kind::Server, port);
     }
 
+    /// Looks at what it has printed so far.
+    fn look<R>(&self, look: impl FnOnce(&Seen) -> R) -> R {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.read(self.inbox.update(|inbox| mem::take(&mut inbox.lines)));
+        look(&seen)
+    }
+
     /// Its ledger now.
     #[must_use]
     #[track_caller]
@@ -286,7 +326,7 @@ impl Agent {
     #[track_caller]
     pub fn stop_whatever_it_says(self) -> Stopped {
         let ended = self.child.stop();
-        let (spans, bad) = self.seen.read(|seen| (seen.spans.clone(), seen.bad.clone()));
+        let (spans, bad) = self.look(|seen| (seen.spans.clone(), seen.bad.clone()));
         assert!(bad.is_empty(), "standard output is for spans alone: {bad:?}");
         let ledger =
             read_ledgers(&ended.stderr).pop().unwrap_or_else(|| panic!("no ledger at exit:\n{}", ended.stderr));

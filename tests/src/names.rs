@@ -31,3 +31,5 @@ pub const CONNECT_DURATION: &str = "wirespan.tcp.connect_duration";
 pub const TRUNCATED: &str = "wirespan.truncated";
 /// On a request's span: the first one after a place where the stream was joined or bytes were missing.
 pub const RESYNCHRONISED: &str = "wirespan.resynchronised";
+/// On a request's span: the size of a body is estimated, because its framing was not copied.
+pub const BODY_ESTIMATED: &str = "wirespan.body_estimated";

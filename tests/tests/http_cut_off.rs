@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use wirespan_tests::agent::Agent;
 use wirespan_tests::expect::{self};
-use wirespan_tests::raw::{Wire, get, reset};
+use wirespan_tests::raw::{Wire, get, ok, reset};
 use wirespan_tests::span::{Want, is};
 
 /// One agent for all: each connection has a port of its own.
@@ -82,5 +82,58 @@ fn a_connection_that_closes_without_an_answer_says_so() {
         let span = agent().request(kind, port, "/unanswered");
         span.expect([("error.type", is("connection_closed")), ("http.response.status_code", Want::Absent)]);
         assert!(span.failed, "{span}");
+    }
+}
+
+#[test]
+fn a_body_that_goes_on_after_its_response_is_counted_and_the_next_request_is_seen() {
+    agent();
+    let mut wire = Wire::open();
+    wire.ask("POST /overtaken HTTP/1.1\r\nHost: w\r\nContent-Length: 1000\r\n\r\nonly this");
+    wire.answer(ok("early"));
+    wire.ask(vec![b'b'; 991]);
+    wire.exchange(get("/overtaken/after"), ok("x"));
+    for kind in expect::ENDS {
+        let span = agent().request(kind, wire.port, "/overtaken");
+        span.expect([
+            ("http.response.status_code", is(200)),
+            ("http.request.body.size", is(1000)),
+            ("http.response.body.size", is(5)),
+            ("error.type", Want::Absent),
+        ]);
+        let after = agent().request(kind, wire.port, "/overtaken/after");
+        after.expect([("http.request.body.size", is(0)), ("http.response.body.size", is(1))]);
+    }
+}
+
+#[test]
+fn a_body_that_was_asked_for_by_100_continue_is_counted_though_the_response_is_there_already() {
+    agent();
+    let mut wire = Wire::open();
+    wire.ask("POST /hasty HTTP/1.1\r\nHost: w\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n");
+    // What nginx does where it does not need the body.
+    wire.answer(format!("HTTP/1.1 100 Continue\r\n\r\n{}", ok("hasty")));
+    wire.ask(vec![b'b'; 1000]);
+    wire.exchange(get("/hasty/after"), ok("x"));
+    for kind in expect::ENDS {
+        let span = agent().request(kind, wire.port, "/hasty");
+        span.expect([("http.response.status_code", is(200)), ("http.request.body.size", is(1000))]);
+        let after = agent().request(kind, wire.port, "/hasty/after");
+        after.expect([("http.request.body.size", is(0)), ("http.response.body.size", is(1))]);
+    }
+}
+
+#[test]
+fn a_body_that_was_not_asked_for_is_not_waited_for() {
+    agent();
+    let mut wire = Wire::open();
+    wire.ask("POST /unwanted HTTP/1.1\r\nHost: w\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n");
+    wire.answer("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+    wire.exchange(get("/unwanted/after"), ok("x"));
+    for kind in expect::ENDS {
+        let span = agent().request(kind, wire.port, "/unwanted");
+        span.expect([("http.response.status_code", is(417)), ("http.request.body.size", is(0))]);
+        let after = agent().request(kind, wire.port, "/unwanted/after");
+        after.expect([("http.response.status_code", is(200)), ("http.response.body.size", is(1))]);
     }
 }

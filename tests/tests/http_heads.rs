@@ -108,11 +108,15 @@ fn an_incoming_traceparent_decides_trace_and_parent_wherever_it_stands_in_the_he
         wire.answer(ok("x"));
         let pair = agent().pair(wire.port, path);
         assert_eq!((pair.client.trace_id.as_str(), pair.server.trace_id.as_str()), (trace, trace));
-        assert_eq!(pair.client.parent.as_deref(), Some("00f067aa0ba902b7"), "{}", pair.client);
-        pair.client.expect([(names::LINK_METHOD, is("traceparent"))]);
-        assert_eq!(pair.client.trace_state, "a=1");
-        assert_eq!(pair.client.flags & 1, 1, "sampled\n{}", pair.client);
-        assert_eq!(pair.server.parent.as_deref(), Some(pair.client.span_id.as_str()), "{}", pair.server);
+        for span in [&pair.client, &pair.server] {
+            assert_eq!(span.parent.as_deref(), Some("00f067aa0ba902b7"), "{span}");
+            span.expect([(names::LINK_METHOD, is("traceparent"))]);
+            assert_eq!(span.trace_state, "a=1");
+            assert_eq!(span.flags & 1, 1, "sampled\n{span}");
+        }
+        // That they are the two ends of one request is said by a link.
+        let link = pair.server.link_to(&pair.client);
+        assert_eq!(link.attributes.0.get(names::LINK_METHOD), Some(&"tcp-seq".into()), "{}", pair.server);
     }
 }
 

@@ -14,12 +14,18 @@ const LARGE_BODY_BYTES: usize = 2 << 20;
 
 #[test]
 fn nginx_is_seen() {
-    every_request_is_seen_as_curl_saw_it(&servers::nginx(1), &["/hello", "/file", "/status/404", "/status/503"]);
+    every_request_is_seen_as_curl_saw_it(
+        &servers::nginx(1),
+        &["/through", "/hello", "/file", "/status/404", "/status/503"],
+    );
 }
 
 #[test]
 fn nginx_with_two_workers_is_seen() {
-    every_request_is_seen_as_curl_saw_it(&servers::nginx(2), &["/hello", "/file", "/status/404", "/status/503"]);
+    every_request_is_seen_as_curl_saw_it(
+        &servers::nginx(2),
+        &["/through", "/hello", "/file", "/status/404", "/status/503"],
+    );
 }
 
 #[test]
@@ -48,10 +54,17 @@ fn go_is_seen() {
 #[test]
 fn every_request_of_wrk_is_a_span() {
     agent();
-    // A server that is slow enough for each request to be printed and read here.
+    // Slow enough that each request can be printed and read here: how fast it may go is the benches' business.
     let server = servers::python();
-    let wrk =
-        Program::new("wrk").args(["--threads", "1", "--connections", "4", "--duration", "1s", &server.url("/wrk")]);
+    let wrk = Program::new("wrk").args([
+        "--threads",
+        "1",
+        "--connections",
+        "4",
+        "--duration",
+        "1s",
+        &server.url("/wrk/slow"),
+    ]);
     let said = wrk.run().well().stdout;
     let counted = said.lines().find_map(|line| line.trim().split_once(" requests in "));
     let counted: usize = counted.and_then(|(number, _)| number.parse().ok()).expect("wrk says how many");
@@ -60,7 +73,7 @@ fn every_request_of_wrk_is_a_span() {
         span.layer == Layer::L7
             && span.kind == Kind::Server
             && span.is_on(server.port)
-            && span.int("http.response.status_code") == 200
+            && span.get("http.response.status_code") == Some(&Value::Int(200))
     };
     agent().wait("all requests that wrk counted", |spans| {
         (spans.iter().filter(|span| is_answered(span)).count() >= counted).then_some(())
@@ -79,6 +92,7 @@ fn agent() -> &'static Agent {
 /// Makes GET, HEAD and POST requests; spans and curl must agree on each field.
 #[track_caller]
 fn every_request_is_seen_as_curl_saw_it(server: &Server, paths: &[&str]) {
+    agent();
     let files = TempDir::new("bodies");
     let large = format!("@{}", files.file("large", vec![b'u'; LARGE_BODY_BYTES]).display());
     let executable = expect::executable(server.child.pid());
@@ -105,7 +119,14 @@ fn every_request_is_seen_as_curl_saw_it(server: &Server, paths: &[&str]) {
                 request_body: transfer.number("size_upload"),
                 response_body: if method == "HEAD" { 0 } else { transfer.number("size_download") },
             };
-            expect::is_exchange(&pair, &wanted);
+            // Go sends a long body in chunks, of whose framing nothing is copied but the first.
+            let is_long_and_chunked =
+                executable.ends_with("go-server") && path.starts_with("/bytes/") && method != "HEAD";
+            if is_long_and_chunked {
+                expect::is_exchange_with_estimated_body(&pair, &wanted);
+            } else {
+                expect::is_exchange(&pair, &wanted);
+            }
             pair.client.expect([("url.full", is(&url)), ("network.peer.port", is(server.port))]);
             pair.server.expect([("url.path", is(*path)), ("url.query", is(format!("way={number}")))]);
             expect::is_of_process(&pair.client, transfer.pid, std::path::Path::new("/usr/bin/curl"));

@@ -186,13 +186,16 @@ fn lost_and_reordered_segments_change_nothing_but_the_count_of_retransmissions()
 #[test]
 fn duplicated_segments_are_seen_once() {
     agent();
-    let (here, there) = (Namespace::new("twice"), Namespace::new("twice"));
-    netns::join(&here, "10.95.0.1/24", &there, "10.95.0.2/24");
-    for (namespace, peer) in [(&here, "10.95.0.2"), (&there, "10.95.0.1")] {
-        let twice = format!("meta l4proto tcp meta length > 60 dup to {peer}");
-        namespace.nft("type filter hook output priority 0", &[&twice]);
+    let (here, router, there) = (Namespace::new("twice"), Namespace::new("router"), Namespace::new("twice"));
+    netns::join(&here, "10.95.1.2/24", &router, "10.95.1.1/24");
+    netns::join(&router, "10.95.2.1/24", &there, "10.95.2.2/24");
+    for (namespace, gateway) in [(&here, "10.95.1.1"), (&there, "10.95.2.1")] {
+        namespace.ip(&["route", "add", "default", "via", gateway]);
     }
-    let address = SocketAddr::from(([10, 95, 0, 2], 5006));
+    router.sysctl("ipv4/ip_forward", "1");
+    let twice = ["10.95.1.2", "10.95.2.2"].map(|to| format!("ip daddr {to} meta length > 60 dup to {to}"));
+    router.nft("type filter hook forward priority 0", &[&twice[0], &twice[1]]);
+    let address = SocketAddr::from(([10, 95, 2, 2], 5006));
     let listener = there.listen(address);
     let mut wire = Wire::through(&listener, || here.run(|| TcpStream::connect(address)));
     let mut total = 0;

@@ -20,6 +20,10 @@ const PEERS: &[Program] = &[
     Program { name: "wrk", package: "wrk" },
     Program { name: "ip", package: "iproute2" },
     Program { name: "python3", package: "python3" },
+    Program { name: "nft", package: "nftables" },
+    Program { name: "openssl", package: "openssl" },
+    Program { name: "bpftool", package: "bpftool" },
+    Program { name: "setpriv", package: "util-linux" },
     Program { name: "node", package: "nodejs" },
     Program { name: "go", package: "golang-go" },
 ];

@@ -180,7 +180,7 @@ impl Building for Socket {
 
 /// A connection that was there before.
 pub(crate) fn old_socket(cookie: u64) -> fact::Socket {
-    fact::Socket { cookie, local: LOCAL, remote: REMOTE, netns: 1, accepted: true, tgid: 77 }
+    fact::Socket { cookie, local: LOCAL, remote: REMOTE, netns: 1, accepted: Some(true), tgid: 77 }
 }
 
 /// A fact as a record.

@@ -88,8 +88,10 @@ pub struct Socket {
     pub remote: Endpoint,
     /// Network namespace number.
     pub netns: u32,
-    /// Whether this end accepted it: its local port is listened on in the same namespace.
-    pub accepted: bool,
+    /// Whether this end accepted it: its local port is listened on in the same namespace. Not accepted if the other end's
+    /// is. Where neither is (the listener may be gone), what is said on the connection must tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<bool>,
     /// Process that holds it, 0 for unknown.
     pub tgid: u32,
 }

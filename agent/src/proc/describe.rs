@@ -141,39 +141,23 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("wirespan-describe-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a temporary directory");
         let program = directory.join("short-lived");
-        std::fs::copy("/proc/self/exe", &program).expect("a copy of ourselves");
-        // A test binary that is asked for a test that reads its standard input to the end: see below.
+        std::fs::copy("/bin/sh", &program).expect("a copy of the shell");
         let mut child = Command::new(&program)
-            .args(["--exact", "proc::describe::tests::waits_for_its_parent", "--ignored", "--nocapture"])
+            .args(["-c", "echo WAITING; read line"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the copy starts");
-        let mut seen = Vec::new();
         let mut output = child.stdout.take().expect("a pipe");
-        while !seen.ends_with(b"WAITING") {
-            let mut byte = [0];
-            output.read_exact(&mut byte).expect("it says that it waits");
-            seen.extend(byte);
-        }
+        let mut seen = [0; "WAITING\n".len()];
+        output.read_exact(&mut seen).expect("it says that it waits");
         std::fs::remove_dir_all(&directory).expect("we made it");
         let process = describe(child.id());
         drop(child.stdin.take());
-        let _ = io::copy(&mut output, &mut io::sink());
         child.wait().expect("it ends");
         let process = process.expect("it lived");
         assert_eq!(process.executable.as_deref(), program.to_str());
         assert_eq!(process.name, "short-lived");
-    }
-
-    /// Not a test: what the copy in the test above does.
-    #[test]
-    #[ignore = "started by another test"]
-    fn waits_for_its_parent() {
-        use io::Write;
-        io::stdout().write_all(b"WAITING").expect("the parent reads");
-        io::stdout().flush().expect("the parent reads");
-        let _ = io::stdin().read_to_end(&mut Vec::new());
     }
 
     #[test]

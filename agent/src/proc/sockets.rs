@@ -62,7 +62,7 @@ impl Found {
                 self.listeners.push(Listener { local, netns, tgid });
             } else if entry.inode != 0 {
                 // Without an inode no process has it any more: the kernel only finishes it.
-                let accepted = ports.accept(&local);
+                let accepted = ports.tell(&local, &entry.remote);
                 self.sockets.push(Socket { cookie: entry.cookie, local, remote: entry.remote, netns, accepted, tgid });
             }
         }
@@ -162,6 +162,11 @@ impl Ports {
             }
         }
         ports
+    }
+
+    /// Whether the end `local` accepted the connection, if that can be told.
+    fn tell(&self, local: &Endpoint, remote: &Endpoint) -> Option<bool> {
+        if self.accept(local) { Some(true) } else { self.accept(remote).then_some(false) }
     }
 
     fn accept(&self, local: &Endpoint) -> bool {

@@ -33,7 +33,7 @@ fn check(listener: &TcpListener, target: SocketAddr) {
     assert_eq!(heard.tgid, own);
     assert_eq!(u64::from(heard.netns), fs::metadata("/proc/self/ns/net").expect("it exists").ino());
 
-    for (stream, accepted) in [(&client, false), (&server, true)] {
+    for (stream, accepted) in [(&client, Some(false)), (&server, Some(true))] {
         let local = endpoint(stream.local_addr().expect("bound"));
         let socket = found.sockets.iter().find(|socket| socket.local == local).expect("the connection is listed");
         assert_eq!(socket.remote, endpoint(stream.peer_addr().expect("connected")));
@@ -63,7 +63,7 @@ fn an_ipv6_socket_that_talks_ipv4_looks_like_ipv4() {
     let found = find().expect("/proc is mounted");
     let remote = endpoint(client.local_addr().expect("bound"));
     let socket = found.sockets.iter().find(|socket| socket.remote == remote).expect("the connection is listed");
-    assert_eq!((socket.local, socket.accepted), (endpoint(target), true));
+    assert_eq!((socket.local, socket.accepted), (endpoint(target), Some(true)));
     drop(server);
 }
 
@@ -75,7 +75,21 @@ fn a_connection_whose_other_end_has_closed_is_still_found() {
     client.shutdown(std::net::Shutdown::Write).expect("it is open");
     let found = find().expect("/proc is mounted");
     let local = endpoint(server.local_addr().expect("bound"));
-    assert!(found.sockets.iter().any(|socket| socket.local == local && socket.accepted));
+    assert!(found.sockets.iter().any(|socket| socket.local == local && socket.accepted == Some(true)));
+}
+
+#[test]
+fn without_a_listener_nothing_tells_who_accepted() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+    let (server, _) = listener.accept().expect("it was connected");
+    drop(listener);
+    let found = find().expect("/proc is mounted");
+    for stream in [&client, &server] {
+        let local = endpoint(stream.local_addr().expect("bound"));
+        let socket = found.sockets.iter().find(|socket| socket.local == local).expect("the connection is listed");
+        assert_eq!(socket.accepted, None);
+    }
 }
 
 #[test]

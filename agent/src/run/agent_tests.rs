@@ -205,8 +205,8 @@ fn what_was_there_before_comes_first_and_names_its_owners() {
     let (local, remote) = (Endpoint::default(), Endpoint::default());
     let mut before = Before::default();
     before.found.listeners.push(Listener { local, netns: 1, tgid: 7 });
-    before.found.sockets.push(Socket { cookie: 1, local, remote, netns: 1, accepted: true, tgid: 8 });
-    before.found.sockets.push(Socket { cookie: 2, local, remote, netns: 1, accepted: true, tgid: 0 });
+    before.found.sockets.push(Socket { cookie: 1, local, remote, netns: 1, accepted: Some(true), tgid: 8 });
+    before.found.sockets.push(Socket { cookie: 2, local, remote, netns: 1, accepted: Some(true), tgid: 0 });
     agent.begin(Nanos(40), Host::default(), before);
     assert_eq!(
         world.got.take(),

@@ -47,6 +47,16 @@ impl Wire {
         Self::through(&listener, || TcpStream::connect(address))
     }
 
+    /// A connection to a local address, and its listener, which goes on listening.
+    #[must_use]
+    #[track_caller]
+    pub fn with_listener(address: IpAddr) -> (Self, TcpListener) {
+        let listener =
+            TcpListener::bind((address, 0)).unwrap_or_else(|error| panic!("listening on {address}: {error}"));
+        let address = listener.local_addr().expect("a listener has an address");
+        (Self::through(&listener, || TcpStream::connect(address)), listener)
+    }
+
     /// A connection that `connect` opens to a listener.
     #[track_caller]
     pub fn through(listener: &TcpListener, connect: impl FnOnce() -> std::io::Result<TcpStream>) -> Self {

@@ -10,7 +10,7 @@ use crate::temp::TempDir;
 /// nginx with so many workers on loopback.
 ///
 /// Every path answers 200 with `hello`; `/status/CODE` (404 and 503) that status; `/file` is a file of 100 000 bytes,
-/// sent by `sendfile`.
+/// sent by `sendfile`; `/through` reads the whole request and asks `/hello` of itself.
 #[must_use]
 #[track_caller]
 pub fn nginx(workers: usize) -> Server {
@@ -40,6 +40,7 @@ fn start(workers: usize, address: Ipv4Addr, port: u16, program: Program) -> Serv
              \x20 server {{\n    listen {address}:{port} backlog=1024;\n    root {root};\n\
              \x20   location / {{ return 200 hello; }}\n\
              \x20   location = /file {{ }}\n\
+             \x20   location = /through {{ proxy_pass http://127.0.0.1:{port}/hello; }}\n\
              \x20   location = /status/404 {{ return 404; }}\n    location = /status/503 {{ return 503; }}\n  }}\n}}\n"
         ),
     );

@@ -102,7 +102,8 @@ impl<S> Connection<S> {
     pub(in crate::flow) fn learn_old(&mut self, old: &fact::Socket) {
         self.established = true;
         self.socket_remote = Some(old.remote);
-        self.facts.role = self.facts.role.or(Some(if old.accepted { Role::Server } else { Role::Client }));
+        let role = old.accepted.map(|accepted| if accepted { Role::Server } else { Role::Client });
+        self.facts.role = self.facts.role.or(role);
         if self.facts.netns == 0 {
             self.facts.netns = old.netns;
         }

@@ -136,7 +136,8 @@ impl Http1 {
             Answering::Front => {
                 if let Some(front) = self.open.front_mut() {
                     front.response_over = Some((end, Outcome::Complete));
-                    if front.expects && !front.request_over && front.http.request_body == 0 {
+                    let asked = front.http.interim;
+                    if front.expects && !asked && !front.request_over && front.http.request_body == 0 {
                         // The body was never asked for, and need not come (RFC 9110, 10.1.1).
                         front.request_end = self.client.last;
                         front.request_over = true;

@@ -1,6 +1,6 @@
 //! OTLP/JSON: one `TracesData` object per line (OTLP specification, "JSON Protobuf Encoding").
 //!
-//! Written straight from the spans. Texts and numbers are left to serde_json; the fields, their order, and those that are
+//! Written straight from the spans. Escapes and numbers are left to serde_json; the fields, their order, and those that are
 //! written although they are empty are those of the reference structs, which the tests compare with.
 
 use std::io;
@@ -163,7 +163,14 @@ fn raw(json: &str, out: &mut Vec<u8>) {
 }
 
 fn text(text: &str, out: &mut Vec<u8>) -> io::Result<()> {
-    Ok(serde_json::to_writer(out, text)?)
+    // Nearly every text can stay as it is. To look at all bytes without stopping takes many at a time.
+    if text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
+        return Ok(serde_json::to_writer(out, text)?);
+    }
+    out.push(b'"');
+    raw(text, out);
+    out.push(b'"');
+    Ok(())
 }
 
 fn number(number: i64, out: &mut Vec<u8>) -> io::Result<()> {

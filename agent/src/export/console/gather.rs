@@ -33,8 +33,6 @@ const CONNECTIONS_BURST: u32 = 10;
 /// How many ids are remembered, as a power of two: a trace that is left out stays out, a connection that carried requests
 /// is not shown as one without.
 const REMEMBERED_BITS: u32 = 14;
-/// The same for connections that traces being gathered lie on: these are few.
-const WANTED_BITS: u32 = 10;
 
 /// What can be shown now, and what was left out since the last time.
 #[derive(Debug, Default)]
@@ -90,10 +88,8 @@ pub(super) struct Gather {
     /// Connections in `held` by what requests link to.
     by_id: HashMap<u128, u64, Secret>,
     left_out: Recent,
-    /// Connections that requests were seen on.
+    /// Connections that requests were seen on: those of traces gathered, and those that say so themselves.
     carriers: Recent,
-    /// Those among them whose requests may be shown.
-    wanted: Recent,
     limits: Option<(Limit, Limit)>,
     /// When the first span came, and the time of the last with the seconds until then.
     first: Option<Instant>,
@@ -122,7 +118,6 @@ impl Gather {
             by_id: HashMap::default(),
             left_out: Recent::new(REMEMBERED_BITS),
             carriers: Recent::new(REMEMBERED_BITS),
-            wanted: Recent::new(WANTED_BITS),
             limits: None,
             first: None,
             last: None,
@@ -167,17 +162,14 @@ impl Gather {
     }
 
     fn add(&mut self, span: &Span, now: Instant) {
-        let second = self.second(now);
-        for link in &span.links {
-            self.carriers.insert(ids::of_span(link.span_id), second);
-        }
         let id = ids::of_trace(span.trace_id);
         if !self.open.contains_key(&id) && !self.admit(id, now) {
             self.ready.left_out.spans += 1;
             return;
         }
+        let second = self.second(now);
         for link in &span.links {
-            self.wanted.insert(ids::of_span(link.span_id), second);
+            self.carriers.insert(ids::of_span(link.span_id), second);
         }
         let open =
             self.open.entry(id).or_insert_with(|| Open { spans: Vec::new(), first: now, last: now, rooted: false });
@@ -205,7 +197,7 @@ impl Gather {
     fn hold(&mut self, span: &Span, now: Instant) {
         if self.limits.is_some() && self.held.len() >= CONNECTIONS {
             let second = self.second(now);
-            let is_wanted = ids_of_connection(span).any(|id| self.wanted.contains(id, second));
+            let is_wanted = ids_of_connection(span).any(|id| self.carriers.contains(id, second));
             if !is_wanted || self.held.len() >= 2 * CONNECTIONS {
                 return self.release(span, now, || Arc::new(span.clone()));
             }
@@ -235,12 +227,11 @@ impl Gather {
     /// A connection that is shown with none of its requests is left out with them, or shown on its own.
     fn release(&mut self, span: &Span, now: Instant, take: impl FnOnce() -> Arc<Span>) {
         let second = self.second(now);
-        let carried = matches!(span.get("wirespan.connection.requests"), Some(Value::Int(1..)));
+        let carried = matches!(span.get("wirespan.connection.requests"), Some(Value::Int(1..)))
+            || ids_of_connection(span).any(|id| self.carriers.contains(id, second));
         if carried {
             // A later segment without any is still one of a connection that carried some.
             ids_of_connection(span).for_each(|id| self.carriers.insert(id, second));
-        }
-        if carried || ids_of_connection(span).any(|id| self.carriers.contains(id, second)) {
             self.ready.left_out.spans += 1;
             self.ready.left_out.connections += 1;
         } else if self.limits.as_mut().is_none_or(|(_, connections)| connections.pass(now)) {

@@ -76,18 +76,23 @@ impl Relations {
             span_id: self.ids.span(of, Some(role), subject),
             trace_id: self.ids.trace(of, Some(role), subject),
             keys,
+            is_wanted,
             client: None,
         };
         match role {
-            Role::Client if !is_wanted => {}
-            Role::Client => {
-                let (trace_id, span_id) = (request.trace_id, request.span_id);
-                let end = End { cookie: facts.cookie, trace_id, span_id, time: at.time };
-                keys.into_iter().flatten().for_each(|key| self.requests.offer(key, end, at.time));
-            }
+            Role::Client => self.offer(facts, &request),
             Role::Server => request.client = self.client_of(facts, &request).0,
         }
         request
+    }
+
+    /// A client's request can be found by its server's end from now on.
+    fn offer(&mut self, facts: &Facts, request: &Request) {
+        if request.is_wanted {
+            let Request { trace_id, span_id, began, keys, .. } = *request;
+            let end = End { cookie: facts.cookie, trace_id, span_id, time: began.time };
+            keys.into_iter().flatten().for_each(|key| self.requests.offer(key, end, began.time));
+        }
     }
 
     /// Where the span of a request belongs, now that it is over.
@@ -166,6 +171,11 @@ impl Relations {
                 let time = facts.connecting.unwrap_or(facts.first_seen).min(facts.first_seen);
                 let (trace_id, span_id) = (lineage.trace_id, lineage.first);
                 self.connections.offer(key, End { cookie: facts.cookie, trace_id, span_id, time }, now);
+                // What was asked in the SYN began before there was anything to know it by.
+                for request in state.open.iter_mut().filter(|request| request.keys[0].is_none()) {
+                    request.keys = Key::of_request(facts, role, request.began.pos, request.server_pos);
+                    self.offer(facts, request);
+                }
             }
             Role::Server if state.lineage.is_none() && state.other_end.is_none() => {
                 if let Match::One(end) = self.connections.find(key, facts.cookie, now) {

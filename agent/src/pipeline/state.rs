@@ -70,6 +70,8 @@ pub(super) struct Request {
     /// Its trace, if nothing else is found out.
     pub(super) trace_id: TraceId,
     pub(super) keys: [Option<Key>; 2],
+    /// A span of it is wanted.
+    pub(super) is_wanted: bool,
     /// The client's span, if this is the server.
     pub(super) client: Option<Tie>,
 }

@@ -143,6 +143,28 @@ fn a_first_request_that_comes_before_the_record_of_its_connection_stands_on_firm
 }
 
 #[test]
+fn a_request_in_the_syn_is_joined() {
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
+    let mut world = world();
+    let mut call = Call::new(1);
+    let asked = call.segment(Role::Client, Side::Client, 0, REQUEST.as_bytes()).expect("a client");
+    let peer = std::mem::offset_of!(wirespan_common::record::Segment, peer_next_seq);
+    let mut asked = without_flags(asked, segment::FROM_START);
+    asked[peer..peer + 4].fill(0);
+    world.push(asked);
+    let client = std::mem::take(&mut call.client);
+    call.open(&mut world).request(&mut world, REQUEST);
+    call.client = client;
+    let opened = call.socket(Role::Client, reason::OPEN);
+    call.emit(&mut world, Role::Client, opened);
+    call.response(&mut world, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let (client, server) = (world.requests(Kind::Client)[0], world.requests(Kind::Server)[0]);
+    assert!(is_joined(client, server));
+    assert_eq!(text(client, "wirespan.resynchronised"), None);
+    assert_eq!(text(server, "wirespan.link.confidence").as_deref(), Some("Double(1.0)"));
+}
+
+#[test]
 fn a_request_is_found_after_the_records_of_an_earlier_call_were_lost() {
     let mut world = world();
     let mut call = Call::new(1);

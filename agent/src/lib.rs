@@ -18,3 +18,5 @@ pub mod export;
 pub mod probe;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod proc;
+#[cfg(all(target_os = "linux", feature = "rim"))]
+pub mod system;

@@ -23,6 +23,7 @@ use wirespan::probe::{Plane, Settings};
 use wirespan::proc::describe::ProcFs;
 use wirespan::proc::table::Table;
 use wirespan::proc::{scan, sockets};
+use wirespan::system;
 
 use self::agent::{Agent, Before, Sink};
 use self::clock::{Clock, SystemClock};
@@ -133,6 +134,7 @@ impl Session {
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
         agent.begin(since, host, before);
 
+        system::give_back_memory();
         let took = Duration::from_nanos(SystemClock.now().0.saturating_sub(since.0));
         let (processes, connections, listeners) = known;
         say(&format_args!(

@@ -1,10 +1,7 @@
 //! The life of connections: state changes and resets.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use wirespan_common::{
-    mode::Mode,
-    record::{Socket as Record, kind, reason, socket},
-};
+use wirespan_common::record::{Socket as Record, kind, reason, socket};
 
 use crate::{
     emit::emit,
@@ -146,7 +143,7 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
 fn record(sk: Sock, state: &State, why: u32, error: u32, now: u64) {
     // The agent's own connections are announced once, so that their other end can be told apart from the rest.
     let own_opening = state.flags & socket::SELF != 0 && why == reason::OPEN;
-    if state.mode == Mode::Off as u32 && !own_opening {
+    if state.is_off() && !own_opening {
         return;
     }
     let (local, remote) = sk.endpoints();

@@ -15,7 +15,7 @@ use crate::{
     maps::{DESELECTED, NEWEST_ORDER, ORDERS, STATES, STATES_BY_COOKIE, count, setting},
 };
 
-/// One direction of a connection.
+/// One direction of a connection. 32 bytes.
 #[repr(C)]
 pub struct Way {
     /// Payload bytes before `next_seq`, since the connection began or since we first saw it.
@@ -24,54 +24,55 @@ pub struct Way {
     pub time_ns: u64,
     /// Sequence number that new payload is expected to begin with.
     pub next_seq: u32,
-    /// Whether `next_seq` means something.
-    pub known: u32,
     /// Bytes of the current message that may still be copied.
     pub left: u32,
+    /// Whether `next_seq` means something.
+    pub known: u16,
     /// Whether bytes before `next_seq` are known to be missing: they may still come.
-    pub hole: u32,
+    pub hole: u16,
+    /// Whether payload passed this way last.
+    pub last: u32,
 }
 
 impl Way {
-    const NEW: Self = Self { offset: 0, time_ns: 0, next_seq: 0, known: 0, left: 0, hole: 0 };
+    const NEW: Self = Self { offset: 0, time_ns: 0, next_seq: 0, left: 0, known: 0, hole: 0, last: 0 };
 }
 
 /// No task is known.
 pub const NOBODY: TaskId = TaskId { tid: 0, tgid: 0 };
 
-/// No direction has sent payload yet, see [`State::turn`].
-pub const NO_TURN: u32 = 0;
-/// Payload was last sent by this end.
-pub const TURN_OUT: u32 = 1;
-/// Payload was last received.
-pub const TURN_IN: u32 = 2;
-
 /// A socket's state. All zero is a socket that was never seen.
+///
+/// The two ends of a socket's work, sending tasks and arriving packets, are often on two CPUs, and every line of the cache
+/// that one of them writes costs the other 50 to 100 ns. So what packets write fills one line, and what is only read in
+/// steady state another. Socket storage begins 8 bytes into a line.
 #[repr(C)]
 pub struct State {
+    // First line: read by every program, written when something changes.
     pub cookie: u64,
-    pub connect_ns: u64,
-    pub established_ns: u64,
-    pub reported_ns: u64,
-    pub sent: Way,
-    pub received: Way,
-    pub opener: TaskId,
     pub sender: TaskId,
     pub reader: TaskId,
     /// [`socket`] flags.
     pub flags: u32,
     /// [`Mode`].
     pub mode: u32,
-    pub local_first_seq: u32,
-    pub remote_first_seq: u32,
-    /// Which way payload went last.
-    pub turn: u32,
     /// The newest order when the socket last asked for its own.
     pub order: u32,
-    pub pad: u32,
     /// Whether the process that uses the socket was looked up among the deselected.
     pub chosen: u32,
+    pub opener: TaskId,
+    pub reported_ns: u64,
+    // Second line: written by every packet.
+    pub sent: Way,
+    pub received: Way,
+    // Third line: when the connection opens and closes.
+    pub connect_ns: u64,
+    pub established_ns: u64,
+    pub local_first_seq: u32,
+    pub remote_first_seq: u32,
 }
+
+const _: () = assert!(core::mem::offset_of!(State, sent) == 56 && core::mem::offset_of!(State, connect_ns) == 56 + 64);
 
 /// A packet program's state of a full socket, made if it is not there. `None` if there is no memory for it.
 #[inline(always)]
@@ -84,6 +85,14 @@ pub fn of_packet(sk: *mut bpf_sock, cookie: impl Fn() -> u64) -> Option<&'static
         state.cookie = cookie();
     }
     Some(state)
+}
+
+/// A packet program's state of a full socket that was seen before.
+#[inline(always)]
+pub fn seen_by_packet(sk: *mut bpf_sock, cookie: impl Fn() -> u64) -> Option<&'static mut State> {
+    let state = if setting!(states_by_cookie) != 0 { by_cookie(cookie(), false) } else { stored(sk, false) };
+    // Made by a tracing program before the socket had a cookie, or by nobody yet.
+    state.filter(|state| state.cookie != 0)
 }
 
 /// A tracing program's state of a socket, made if it is not there. `None` if there is no memory for it, or it is not a
@@ -112,7 +121,7 @@ fn stored(sk: *const bpf_sock, create: bool) -> Option<&'static mut State> {
         count(Counter::NoStorage);
     }
     // SAFETY: null or a value of the map's type. Two CPUs may write to it at once (one sends while the other receives);
-    // they write to different fields but for `turn`, where either answer is right.
+    // they write to different fields but for `last` of a way, where either answer is right.
     unsafe { state.cast::<State>().as_mut() }
 }
 
@@ -143,23 +152,27 @@ impl State {
     /// A socket that was never seen.
     pub const NEW: Self = Self {
         cookie: 0,
-        connect_ns: 0,
-        established_ns: 0,
-        reported_ns: 0,
-        sent: Way::NEW,
-        received: Way::NEW,
-        opener: NOBODY,
         sender: NOBODY,
         reader: NOBODY,
         flags: 0,
         mode: Mode::Probe as u32,
+        order: 0,
+        chosen: 0,
+        opener: NOBODY,
+        reported_ns: 0,
+        sent: Way::NEW,
+        received: Way::NEW,
+        connect_ns: 0,
+        established_ns: 0,
         local_first_seq: 0,
         remote_first_seq: 0,
-        turn: NO_TURN,
-        order: 0,
-        pad: 0,
-        chosen: 0,
     };
+
+    /// Whether somebody chose not to record this socket.
+    #[inline(always)]
+    pub fn is_off(&self) -> bool {
+        self.mode == Mode::Off as u32
+    }
 
     /// Notes who uses the socket; if the user does not want to see them, the socket goes off. Done once per socket.
     #[inline(always)]

@@ -17,9 +17,7 @@ use crate::{
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn read(ctx: BtfTracePointContext) -> i32 {
     if let Some(state) = Sock::argument(&ctx, 0).and_then(state::of_traced) {
-        let task = kernel::current();
-        state.reader = task;
-        state.choose(task);
+        reads(state, kernel::current());
     }
     0
 }
@@ -56,7 +54,19 @@ pub fn send_kprobe(ctx: ProbeContext) -> u32 {
 }
 
 #[inline(always)]
+fn reads(state: &mut State, task: TaskId) {
+    // As in `sends`.
+    if state.reader != task {
+        state.reader = task;
+        state.choose(task);
+    }
+}
+
+#[inline(always)]
 fn sends(state: &mut State, task: TaskId) {
-    state.sender = task;
-    state.choose(task);
+    // A write would take the line away from the CPU that handles the other direction.
+    if state.sender != task {
+        state.sender = task;
+        state.choose(task);
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
     maps::{count, setting},
     packet::{Packet, headers},
     socket::LISTEN,
-    state::{self, NO_TURN, NOBODY, State, TURN_IN, TURN_OUT, Way},
+    state::{self, NOBODY, State, Way},
 };
 
 /// Let the packet pass, always.
@@ -66,6 +66,16 @@ fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
     if sk.is_null() || unsafe { (*sk).protocol } != u32::from(kernel::TCP) {
         return None;
     }
+    // SAFETY: the context of a packet program.
+    let cookie = || unsafe { bpf_get_socket_cookie(skb.cast()) };
+    let seen = state::seen_by_packet(sk, cookie);
+    // Of a socket that is not recorded only our own SYN is of interest, see below.
+    if let Some(state) = &seen
+        && state.is_off()
+        && (!EGRESS || state.sent.known != 0)
+    {
+        return None;
+    }
     let packet = headers::<EGRESS>(skb)?;
     if packet.len == 0 && packet.flags & (SYN | FIN) == 0 {
         return None;
@@ -77,8 +87,10 @@ fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
         }
         return None;
     }
-    // SAFETY: the context of a packet program.
-    let state = state::of_packet(sk, || unsafe { bpf_get_socket_cookie(skb.cast()) })?;
+    let state = match seen {
+        Some(state) => state,
+        None => state::of_packet(sk, cookie)?,
+    };
     if packet.flags & SYN != 0 {
         // Our own SYN; a SYN with payload (fast open) counts its payload from the next sequence number on. Also for sockets
         // that are not recorded: the opening of the agent's own is, and says where they begin.
@@ -89,7 +101,7 @@ fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
             return None;
         }
     }
-    if state.mode == Mode::Off as u32 {
+    if state.is_off() {
         return None;
     }
     segment::<EGRESS>(skb, sk, state, &packet)
@@ -106,14 +118,14 @@ fn segment<const EGRESS: bool>(
     let new = advance::<EGRESS>(sk, state, packet)?;
     let fin = packet.flags & FIN != 0;
     let now = kernel::now();
-    let direction = if EGRESS { TURN_OUT } else { TURN_IN };
     let mut flags = new.flags | if EGRESS { segment::EGRESS } else { 0 };
     if packet.flags & SYN != 0 {
         flags |= segment::SYN | segment::FROM_START;
     }
     if new.len > 0 {
-        if state.turn != direction {
-            state.turn = direction;
+        if way::<EGRESS>(state).last == 0 {
+            way::<EGRESS>(state).last = 1;
+            other::<EGRESS>(state).last = 0;
             flags |= segment::TURN;
             let budget = state.budget(EGRESS);
             way::<EGRESS>(state).left = budget;
@@ -174,7 +186,7 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
         let offset = way.offset + u64::from(ahead as u32);
         let mut flags = 0;
         if !EGRESS && (ahead > 0 || way.hole != 0) {
-            way.hole = u32::from(expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0);
+            way.hole = u16::from(expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0);
             if way.hole != 0 {
                 flags |= segment::AHEAD;
             }
@@ -337,8 +349,11 @@ unsafe fn copy<const MAX: usize>(skb: *mut __sk_buff, at: u32, to: *mut u8, len:
 }
 
 #[inline(always)]
+fn other<const EGRESS: bool>(state: &mut State) -> &mut Way {
+    if EGRESS { &mut state.received } else { &mut state.sent }
+}
+
+#[inline(always)]
 fn way<const EGRESS: bool>(state: &mut State) -> &mut Way {
     if EGRESS { &mut state.sent } else { &mut state.received }
 }
-
-const _: () = assert!(NO_TURN == 0);

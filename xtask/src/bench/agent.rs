@@ -35,12 +35,16 @@ pub(super) struct Remains {
     pub(super) records: Records,
 }
 
-/// `ledger: records: observed N = delivered N + dropped N + in flight N`.
+/// `ledger: records: observed N = delivered N + dropped N + in flight N`, and what was dropped where and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Records {
     pub(super) observed: u64,
-    pub(super) dropped: u64,
+    /// Dropped for another reason than that nobody wants them.
+    pub(super) lost: u64,
 }
+
+/// Reasons of the ledger for records that nobody wants: of the agent's own connections, and of deselected ones.
+const UNWANTED: [&str; 2] = ["own", "deselected"];
 
 /// A child that does not outlive a bench that failed.
 struct Mortal(Child);
@@ -108,7 +112,7 @@ impl Agent {
         if !status.success() {
             bail!("the agent failed ({status}): {}", said.join("\n"));
         }
-        let records = said.iter().find_map(|line| records(line));
+        let records = records(&said);
         let records = records.with_context(|| format!("the agent printed no ledger: {}", said.join("\n")))?;
         Ok(Remains { spans: self.spans.join().unwrap_or_default(), records })
     }
@@ -132,10 +136,18 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(fields.next()?.ok()? + fields.next()?.ok()?)
 }
 
-fn records(line: &str) -> Option<Records> {
-    let account = line.strip_prefix("ledger: records: observed ")?;
-    let number_after = |label: &str| account.split_once(label)?.1.split(' ').next()?.parse().ok();
-    Some(Records { observed: account.split(' ').next()?.parse().ok()?, dropped: number_after("dropped ")? })
+fn records(said: &[String]) -> Option<Records> {
+    let mut lines = said.iter().skip_while(|line| !line.starts_with("ledger: records: "));
+    let account = lines.next()?.strip_prefix("ledger: records: observed ")?;
+    let number_after = |label: &str| account.split_once(label)?.1.split(' ').next()?.parse::<u64>().ok();
+    let unwanted = lines
+        .map_while(|line| line.trim_start().strip_prefix("dropped at "))
+        .filter_map(|line| line.split_once(", ")?.1.split_once(": "))
+        .filter(|(reason, _)| UNWANTED.contains(reason))
+        .filter_map(|(_, number)| number.parse::<u64>().ok())
+        .sum::<u64>();
+    let observed = account.split(' ').next()?.parse().ok()?;
+    Some(Records { observed, lost: number_after("dropped ")?.checked_sub(unwanted)? })
 }
 
 #[cfg(test)]
@@ -150,9 +162,18 @@ mod tests {
     }
 
     #[test]
-    fn the_ledgers_line_is_read() {
-        let line = "ledger: records: observed 12 = delivered 9 + dropped 3 + in flight 0";
-        assert_eq!(records(line), Some(Records { observed: 12, dropped: 3 }));
-        assert_eq!(records("ledger: garbage: 1"), None);
+    fn what_nobody_wants_is_not_lost() {
+        let said = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        let lines = said(&[
+            "ready: 3 processes",
+            "ledger: records: observed 20 = delivered 9 + dropped 11 + in flight 0",
+            "    dropped at kernel, ring_full: 3",
+            "    dropped at trace, own: 6",
+            "    dropped at trace, deselected: 2",
+            "ledger: spans to console: observed 9 = delivered 8 + dropped 1 + in flight 0",
+            "    dropped at trace, own: 1",
+        ]);
+        assert_eq!(records(&lines), Some(Records { observed: 20, lost: 3 }));
+        assert_eq!(records(&said(&["ledger: garbage: 1"])), None);
     }
 }

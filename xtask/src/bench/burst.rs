@@ -28,7 +28,7 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
     let owed = Target::Exactly((CONNECTIONS * REQUESTS_EACH) as u64);
     Ok(vec![
         Figure::count("server spans of requests", spans, owed),
-        Figure::count("records lost", remains.records.dropped, Target::Exactly(0)),
+        Figure::count("records lost", remains.records.lost, Target::Exactly(0)),
     ])
 }
 

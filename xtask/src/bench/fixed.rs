@@ -45,7 +45,7 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("requests per second, both ends traced", sent / load.seconds, "/s", Target::None),
         Figure::new("processor time of the agent", cores, "cores", Target::AtMost(LIMIT_CORES)),
-        Figure::count("records lost", records.dropped, Target::Exactly(0)),
+        Figure::count("records lost", records.lost, Target::Exactly(0)),
         Figure::new("records per message and side", per_message, "", Target::AtMost(LIMIT_RECORDS)),
     ])
 }

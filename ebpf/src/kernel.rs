@@ -14,7 +14,7 @@ use wirespan_common::{
     record::{COMM_BYTES, Endpoint, FILENAME_BYTES, TaskId},
 };
 
-use crate::maps::setting;
+use crate::settings::setting;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;

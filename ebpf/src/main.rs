@@ -11,6 +11,7 @@ mod emit;
 mod kernel;
 mod maps;
 mod packet;
+mod settings;
 mod socket;
 mod state;
 mod task;

@@ -1,34 +1,22 @@
-//! The maps, and the settings that the agent writes before loading.
+//! The maps that the agent shares, but for the states of sockets: those are in [`crate::state`].
 
 #[cfg(target_arch = "bpf")]
 use core::arch::asm;
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
-use wirespan_common::{count::Counter, settings::Settings};
-
-use crate::state::State;
+use wirespan_common::count::Counter;
 
 /// Upper bound of CPUs; the agent shrinks the outer map to the CPUs there are.
 const MAX_CPUS: usize = 4096;
 /// Template of the inner maps: the agent makes one of the size it was told for each CPU.
 const RING_BYTES: usize = 4096;
-/// Sockets remembered where socket storage can't be used; the least recently used go first. About 280 bytes each.
-const MAX_STATES: usize = 65_536;
 /// Orders not yet obeyed. An order is for one socket and is read once or twice: the least recently used can go.
 const MAX_ORDERS: usize = 16_384;
 /// Processes that the user does not want to see.
 const MAX_DESELECTED: usize = 16_384;
-
-/// What is remembered per socket; goes with the socket.
-#[btf_map]
-pub static STATES: SkStorage<State> = SkStorage::new();
-
-/// The same by cookie, where tracing programs can't use socket storage. The agent gives it one entry elsewhere.
-#[btf_map]
-pub static STATES_BY_COOKIE: LruHashMap<u64, State, MAX_STATES> = LruHashMap::new();
 
 /// One ring buffer per CPU: writers never wait for each other.
 #[btf_map]
@@ -49,24 +37,6 @@ pub static NEWEST_ORDER: Array<u32, 1> = Array::new();
 /// Processes not to be traced: new sockets of theirs start as `Off`.
 #[btf_map]
 pub static DESELECTED: HashMap<u32, u32, MAX_DESELECTED> = HashMap::new();
-
-/// Written by the agent before loading, read-only afterwards.
-#[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings::DEFAULT;
-
-/// The settings, read as they are at run time and not as they were compiled in.
-macro_rules! setting {
-    ($($field:tt)+) => {
-        // SAFETY: a live static of plain integers; volatile keeps the compiler from using its compiled-in value.
-        unsafe { core::ptr::read_volatile(&raw const $crate::maps::settings().$($field)+) }
-    };
-}
-pub(crate) use setting;
-
-#[inline(always)]
-pub fn settings() -> &'static Settings {
-    &SETTINGS
-}
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

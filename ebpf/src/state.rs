@@ -2,7 +2,9 @@
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    btf_maps::{LruHashMap, SkStorage},
     helpers::generated::bpf_sk_storage_get,
+    macros::btf_map,
 };
 use wirespan_common::{
     count::Counter,
@@ -12,8 +14,20 @@ use wirespan_common::{
 
 use crate::{
     kernel::Sock,
-    maps::{DESELECTED, NEWEST_ORDER, ORDERS, STATES, STATES_BY_COOKIE, count, setting},
+    maps::{DESELECTED, NEWEST_ORDER, ORDERS, count},
+    settings::setting,
 };
+
+/// Sockets remembered where socket storage can't be used; the least recently used go first. About 300 bytes each.
+const MAX_STATES: usize = 65_536;
+
+/// What is remembered per socket; goes with the socket.
+#[btf_map]
+static STATES: SkStorage<State> = SkStorage::new();
+
+/// The same by cookie, where tracing programs can't use socket storage. The agent gives it one entry elsewhere.
+#[btf_map]
+static STATES_BY_COOKIE: LruHashMap<u64, State, MAX_STATES> = LruHashMap::new();
 
 /// One direction of a connection. 32 bytes.
 #[repr(C)]

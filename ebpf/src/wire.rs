@@ -18,8 +18,9 @@ use wirespan_common::{
 use crate::{
     emit::emit,
     kernel,
-    maps::{count, setting},
+    maps::count,
     packet::{Packet, headers},
+    settings::setting,
     socket::LISTEN,
     state::{self, NOBODY, State, Way},
 };

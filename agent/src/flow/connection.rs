@@ -225,7 +225,7 @@ impl<C: Consumer> Sink for Tap<'_, C> {
 
     fn finished(&mut self, time: Nanos) {
         if self.first && self.facts.closed_first.is_none() {
-            self.facts.closed_first = side(self.facts.role, self.way);
+            self.facts.closed_first = self.facts.role.map(|role| Side::sending(role, self.way));
         }
         self.consumer.finished(self.facts, self.state, self.way, time);
     }
@@ -234,12 +234,4 @@ impl<C: Consumer> Sink for Tap<'_, C> {
         self.ledger.count(Count::Holes);
         self.ledger.add(Count::HoleBytes, len);
     }
-}
-
-/// Which end sends this way.
-fn side(role: Option<Role>, way: Direction) -> Option<Side> {
-    Some(match (role?, way) {
-        (Role::Client, Direction::Out) | (Role::Server, Direction::In) => Side::Client,
-        (Role::Client, Direction::In) | (Role::Server, Direction::Out) => Side::Server,
-    })
 }

@@ -57,6 +57,37 @@ pub enum Direction {
     In,
 }
 
+impl Side {
+    /// Who sends this way, seen from an end of that role.
+    #[must_use]
+    pub const fn sending(role: Role, way: Direction) -> Self {
+        match (role, way) {
+            (Role::Client, Direction::Out) | (Role::Server, Direction::In) => Self::Client,
+            (Role::Client, Direction::In) | (Role::Server, Direction::Out) => Self::Server,
+        }
+    }
+}
+
+impl Role {
+    /// Which end this is if that side sends this way.
+    #[must_use]
+    pub const fn where_sends(side: Side, way: Direction) -> Self {
+        match (side, way) {
+            (Side::Client, Direction::Out) | (Side::Server, Direction::In) => Self::Client,
+            (Side::Client, Direction::In) | (Side::Server, Direction::Out) => Self::Server,
+        }
+    }
+
+    /// Which way the server's bytes go at this end.
+    #[must_use]
+    pub const fn way_of_server(self) -> Direction {
+        match self {
+            Self::Client => Direction::In,
+            Self::Server => Direction::Out,
+        }
+    }
+}
+
 /// Where in time and in its stream a chunk stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct At {

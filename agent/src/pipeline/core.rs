@@ -6,11 +6,11 @@ use wirespan_common::mode::Mode;
 
 use super::recognise::Finding;
 use super::relate::{Place, Relations};
-use super::state::{Segment, State, Watch, role_of, side};
+use super::state::{Segment, State, Watch};
 use crate::config::{Connections, Options};
 use crate::flow::fact::Host;
 use crate::flow::record::Record;
-use crate::flow::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role};
+use crate::flow::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role, Side};
 use crate::ledger::{Count, Ledger, Reason};
 use crate::proto::{Appetite, Detail, Event, Exchange, Oddity, Protocol};
 use crate::trace::address::Addresses;
@@ -133,7 +133,7 @@ impl Core {
         let mut parser = (protocol.parser)(is_joined);
         if let Watch::Guessing(recognition) = &state.watch {
             for (at, bytes) in recognition.kept() {
-                parser.push(side(role, way), at, Chunk::Bytes(bytes), &mut self.events);
+                parser.push(Side::sending(role, way), at, Chunk::Bytes(bytes), &mut self.events);
             }
         }
         state.role = Some(role);
@@ -337,13 +337,13 @@ impl Consumer for Core {
                     self.steer(facts, state, Mode::Opaque);
                 }
                 Finding::Known { protocol, sender, is_joined } => {
-                    let role = role_of(sender, way);
+                    let role = Role::where_sends(sender, way);
                     self.begin_parsing(facts, state, way, (protocol, role, is_joined));
                 }
             }
         }
         if let (Watch::Parsing(parser), Some(role)) = (&mut state.watch, state.role) {
-            parser.push(side(role, way), at, chunk, &mut self.events);
+            parser.push(Side::sending(role, way), at, chunk, &mut self.events);
             self.react(facts, state);
         }
         state.reach(way, at.pos.saturating_add(chunk.len()));
@@ -360,7 +360,7 @@ impl Consumer for Core {
             return;
         }
         if let (Watch::Parsing(parser), Some(role)) = (&mut state.watch, state.role) {
-            parser.finished(side(role, way), time, &mut self.events);
+            parser.finished(Side::sending(role, way), time, &mut self.events);
             self.react(facts, state);
         }
     }

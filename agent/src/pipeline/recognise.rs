@@ -5,7 +5,6 @@
 
 use std::mem;
 
-use super::state::side;
 use crate::flow::{At, Chunk, Direction, Role, Side};
 use crate::proto::{Guess, PROTOCOLS, Protocol};
 
@@ -163,7 +162,7 @@ impl Recognition {
 
 /// The protocol, and who sends; else whether more bytes could help.
 fn judge(role: Option<Role>, way: Direction, bytes: &[u8]) -> Result<(&'static Protocol, Side), Guess> {
-    let known = role.map(|role| side(role, way));
+    let known = role.map(|role| Side::sending(role, way));
     let mut best = Guess::No;
     for sender in [Side::Client, Side::Server] {
         if known.is_some_and(|known| known != sender) {

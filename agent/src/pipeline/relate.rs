@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::state::{Request, State, way_of_server};
+use super::state::{Request, State};
 use crate::flow::{At, Facts, Nanos, Role};
 use crate::ledger::{Count, Ledger};
 use crate::proto::http1::Http;
@@ -67,7 +67,7 @@ impl Relations {
         is_wanted: bool,
     ) -> Request {
         let (of, subject) = (state.instance(facts), Subject::Exchange(number));
-        let server_pos = state.reached(way_of_server(role));
+        let server_pos = state.reached(role.way_of_server());
         let keys = Key::of_request(facts, role, at.pos, server_pos);
         let mut request = Request {
             number,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use wirespan_common::mode::Mode;
 
 use super::recognise::Recognition;
-use crate::flow::{At, Direction, Facts, Nanos, Role, Side};
+use crate::flow::{At, Direction, Facts, Nanos, Role};
 use crate::ledger::Reason;
 use crate::proto::Parser;
 use crate::proto::tls::Handshake;
@@ -119,29 +119,5 @@ impl State {
         self.segment
             .start
             .unwrap_or_else(|| facts.connecting.or(facts.established).unwrap_or(facts.first_seen).min(facts.first_seen))
-    }
-}
-
-/// Which side sends in a direction, seen from an end of that role.
-pub(super) const fn side(role: Role, way: Direction) -> Side {
-    match (role, way) {
-        (Role::Client, Direction::Out) | (Role::Server, Direction::In) => Side::Client,
-        (Role::Client, Direction::In) | (Role::Server, Direction::Out) => Side::Server,
-    }
-}
-
-/// Which way the server's bytes go, seen from an end of that role.
-pub(super) const fn way_of_server(role: Role) -> Direction {
-    match role {
-        Role::Client => Direction::In,
-        Role::Server => Direction::Out,
-    }
-}
-
-/// Which end this is if that side sends in that direction.
-pub(super) const fn role_of(side: Side, way: Direction) -> Role {
-    match (side, way) {
-        (Side::Client, Direction::Out) | (Side::Server, Direction::In) => Role::Client,
-        (Side::Client, Direction::In) | (Side::Server, Direction::Out) => Role::Server,
     }
 }

@@ -2,8 +2,8 @@
 
 use wirespan_common::record::{Segment, Socket, TaskId, segment, socket};
 
-use super::{Connection, side};
-use crate::flow::{Direction, Ending, Nanos, Role, fact};
+use super::Connection;
+use crate::flow::{Direction, Ending, Nanos, Role, Side, fact};
 
 /// Error numbers of Linux that say how a connection ended (`asm-generic/errno.h`).
 mod errno {
@@ -100,7 +100,7 @@ impl<S> Connection<S> {
         self.note_task(socket.sender, socket.reader, socket.opener);
         let closed_first = [(socket::LOCAL_CLOSED_FIRST, Direction::Out), (socket::REMOTE_CLOSED_FIRST, Direction::In)];
         if let Some((_, way)) = closed_first.into_iter().find(|&(closed, _)| flag(closed)) {
-            self.facts.closed_first = side(self.facts.role, way).or(self.facts.closed_first);
+            self.facts.closed_first = self.facts.role.map(|role| Side::sending(role, way)).or(self.facts.closed_first);
         }
     }
 

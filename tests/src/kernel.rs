@@ -41,6 +41,37 @@ pub fn wait_gone(held: &Held) {
     }
 }
 
+/// A program that a process holds.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its name.
+    pub name: String,
+    /// Its type, as `bpftool` names it.
+    pub kind: String,
+    /// The functions of the kernel that it calls.
+    pub helpers: BTreeSet<String>,
+}
+
+/// The programs that a process holds.
+#[must_use]
+#[track_caller]
+pub fn programs_of(pid: u32) -> Vec<Loaded> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let ids = held_by(pid).into_iter().filter(|object| object.0 == "prog").map(|object| object.1.to_string());
+    ids.map(|id| {
+        let shown = bpftool(&["prog", "show", "id", &id]);
+        let code = bpftool(&["prog", "dump", "xlated", "id", &id]).to_string();
+        Loaded { name: text(&shown["name"]), kind: text(&shown["type"]), helpers: helpers(&code) }
+    })
+    .collect()
+}
+
+/// Names after `call`, without the program's own functions (`call pc+17#bpf_prog_..`).
+fn helpers(code: &str) -> BTreeSet<String> {
+    let called = code.split("call ").skip(1).filter_map(|rest| rest.split(['#', '"', '\\', ' ']).next());
+    called.filter(|name| !name.starts_with("pc+") && !name.starts_with("pc-")).map(str::to_owned).collect()
+}
+
 /// A per-CPU array of 64-bit counters that outlives the process that made it, because it is pinned.
 #[derive(Debug)]
 pub struct PinnedCounters(PathBuf);
@@ -117,6 +148,12 @@ mod tests {
     #[test]
     fn values_are_read_as_the_machine_writes_them() {
         assert_eq!(little_endian(&serde_json::json!(["0x01", "0x02", "0x00", "0x00"])), 0x201);
+    }
+
+    #[test]
+    fn a_programs_own_functions_are_no_helpers() {
+        let code = r#"{"disasm":"call bpf_sk_fullsock#1021"},{"disasm":"call pc+12#bpf_prog_x"},{"disasm":"r0 = 1"}"#;
+        assert_eq!(helpers(code), BTreeSet::from(["bpf_sk_fullsock".to_owned()]));
     }
 
     #[test]

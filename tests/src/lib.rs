@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod names;
 pub mod netns;
+pub mod port;
 pub mod raw;
 pub mod receiver;
 pub mod servers;

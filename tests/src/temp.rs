@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 
+use crate::child::Program;
+
 /// A directory of its own, readable by every user, removed on drop.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
@@ -29,6 +31,18 @@ impl TempDir {
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Copies a program into it, for everybody to run, and says where it is.
+    ///
+    /// Another process writes the copy: a child that another test starts meanwhile would inherit our descriptor for
+    /// writing, and a file that somebody may write cannot be run ("Text file busy").
+    #[must_use]
+    #[track_caller]
+    pub fn program(&self, from: &Path, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        let _ = Program::new("install").arg("--mode=755").arg(from).arg(&path).run().well();
         path
     }
 }

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use wirespan_tests::agent::Agent;
@@ -202,9 +201,7 @@ fn a_process_that_is_gone_at_once_still_has_its_name() {
     let files = TempDir::new("brief");
     for number in 0..20 {
         let name = format!("brief-{number}");
-        let copy = files.path().join(&name);
-        fs::copy("/usr/bin/curl", &copy).expect("a copy of curl");
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("it is executable");
+        let copy = files.program("/usr/bin/curl".as_ref(), &name);
         let path = format!("/brief/{number}");
         let transfer = curl::run(Program::new(&copy), &[&scene.nginx.url(&path)]);
         assert_eq!(transfer.code, 0);
@@ -226,7 +223,7 @@ fn a_process_says_itself_what_service_it_is() {
         .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.version=1.2");
     // Long enough to be looked at: the response comes after the agent has seen the request's connection.
     let mut listening = program.args(["--silent", "--max-time", "15"]);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let listener = wirespan_tests::port::listen(Ipv4Addr::LOCALHOST.into());
     let port = listener.local_addr().expect("it is bound").port();
     listening = listening.arg(format!("http://127.0.0.1:{port}/named"));
     let child = listening.start();

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use wirespan_tests::agent::{Agent, Launch};
 use wirespan_tests::child::Program;
 use wirespan_tests::netns::{self, Namespace};
+use wirespan_tests::port;
 use wirespan_tests::raw::{self, Wire, get, ok, reset};
-use wirespan_tests::servers::free_port;
 use wirespan_tests::span::{Kind, Span, Want, is};
 use wirespan_tests::temp::TempDir;
 use wirespan_tests::{expect, names};
@@ -90,11 +90,11 @@ fn a_connection_on_which_nothing_was_said_is_a_span_too() {
 #[test]
 fn a_refused_connection_is_a_span() {
     agent();
-    let port = free_port();
+    let port = port::unused();
     let error = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect_err("nobody listens");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     never_was(&agent().connection(Kind::Client, port), "refused", "connection_refused");
-    let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, free_port()));
+    let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port::unused()));
     let error = TcpStream::connect(six).expect_err("nobody listens");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     let span = agent().connection(Kind::Client, six.port());
@@ -192,7 +192,7 @@ fn a_tls_handshake_is_seen_and_named() {
             "/CN=sni.test",
         ]);
         let _ = make.arg("-keyout").arg(&key).arg("-out").arg(&certificate).run().well();
-        let port = free_port();
+        let port = port::unused();
         let server = Program::new("openssl").args([
             "s_server",
             "-accept",

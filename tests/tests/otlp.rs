@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use wirespan_tests::agent::{Agent, Launch};
 use wirespan_tests::expect;
+use wirespan_tests::port;
 use wirespan_tests::raw::{Wire, get, ok};
 use wirespan_tests::receiver::{Got, Protocol, Receiver};
-use wirespan_tests::servers::free_port;
 use wirespan_tests::span::{Kind, Span, Want, is};
 
 #[track_caller]
@@ -128,7 +128,7 @@ fn the_same_spans_arrive_by_http_with_gzip() {
 
 #[track_caller]
 fn a_receiver_may_come_late_and_go_and_come_again(protocol: Protocol) {
-    let port = free_port();
+    let port = port::unused();
     let agent = agent_for(&format!("http://127.0.0.1:{port}"), protocol).start();
     let early = traffic("/early");
     agent.pair(early, "/early");
@@ -192,7 +192,7 @@ fn a_busy_receiver_is_asked_again_and_a_refusal_is_final() {
 
 #[test]
 fn an_unreachable_receiver_is_named_and_what_it_missed_is_counted() {
-    let endpoint = format!("http://127.0.0.1:{}", free_port());
+    let endpoint = format!("http://127.0.0.1:{}", port::unused());
     let agent: Agent = agent_for(&endpoint, Protocol::Http).start();
     let port = traffic("/missed");
     agent.pair(port, "/missed");

@@ -62,9 +62,8 @@ fn an_unknown_flag_is_named_and_ends_with_2() {
 fn without_root_it_says_so_and_ends_with_3() {
     need_root();
     let files = TempDir::new("nobody");
-    let copy = files.path().join("wirespan");
-    fs::copy(binary(), &copy).expect("a copy that everybody may run");
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("it is executable");
+    // Everybody may run the copy.
+    let copy = files.program(&binary(), "wirespan");
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--"];
     let ended = Program::under(&nobody, &copy).args(["run"]).run();
     says(&ended, CANNOT_TRACE, &["root"]);

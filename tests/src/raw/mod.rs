@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, port};
 
 /// More than this is written by a thread of its own: the sockets' buffers may not take it.
 const SURELY_BUFFERED_BYTES: usize = 16 * 1024;
@@ -41,8 +41,7 @@ impl Wire {
     #[must_use]
     #[track_caller]
     pub fn to(address: IpAddr) -> Self {
-        let listener =
-            TcpListener::bind((address, 0)).unwrap_or_else(|error| panic!("listening on {address}: {error}"));
+        let listener = port::listen(address);
         let address = listener.local_addr().expect("a listener has an address");
         Self::through(&listener, || TcpStream::connect(address))
     }
@@ -51,8 +50,7 @@ impl Wire {
     #[must_use]
     #[track_caller]
     pub fn with_listener(address: IpAddr) -> (Self, TcpListener) {
-        let listener =
-            TcpListener::bind((address, 0)).unwrap_or_else(|error| panic!("listening on {address}: {error}"));
+        let listener = port::listen(address);
         let address = listener.local_addr().expect("a listener has an address");
         (Self::through(&listener, || TcpStream::connect(address)), listener)
     }

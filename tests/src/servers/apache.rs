@@ -1,7 +1,8 @@
 //! Apache httpd.
 
-use super::{Server, free_port};
+use super::Server;
 use crate::child::Program;
+use crate::port;
 use crate::temp::TempDir;
 
 /// Where Debian keeps the modules.
@@ -12,7 +13,7 @@ const MODULES: &str = "/usr/lib/apache2/modules";
 #[track_caller]
 pub fn apache() -> Server {
     let files = TempDir::new("apache");
-    let port = free_port();
+    let port = port::unused();
     let root = files.path().display().to_string();
     files.file("hello", "hello");
     let config = files.file(

@@ -5,8 +5,6 @@
 mod apache;
 mod nginx;
 
-use std::net::{Ipv4Addr, TcpListener};
-
 use crate::apps;
 use crate::child::{Child, Program};
 use crate::temp::TempDir;
@@ -62,12 +60,4 @@ fn by_itself(program: Program) -> Server {
     let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
     let port = port.unwrap_or_else(|| panic!("{child:?} does not say its port: {line}"));
     Server { child, port, _files: None }
-}
-
-/// A port that is free now. Only for servers that cannot choose one themselves.
-#[must_use]
-#[track_caller]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a listener has an address").port()
 }

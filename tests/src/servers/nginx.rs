@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Server, free_port};
+use super::Server;
 use crate::child::Program;
 use crate::netns::Namespace;
+use crate::port;
 use crate::temp::TempDir;
 
 /// nginx with so many workers on loopback.
@@ -14,7 +15,7 @@ use crate::temp::TempDir;
 #[must_use]
 #[track_caller]
 pub fn nginx(workers: usize) -> Server {
-    start(workers, Ipv4Addr::LOCALHOST, free_port(), Program::new("nginx"))
+    start(workers, Ipv4Addr::LOCALHOST, port::unused(), Program::new("nginx"))
 }
 
 /// nginx with one worker in a network namespace, on all of its addresses.

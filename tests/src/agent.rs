@@ -206,17 +206,9 @@ impl Agent {
 
     /// Waits, for so long, until `look` finds among the spans what it looks for.
     #[track_caller]
-    pub fn wait_within<R>(&self, patience: Duration, what: &str, mut look: impl FnMut(&[Arc<Span>]) -> Option<R>) -> R {
-        let deadline = Instant::now() + patience;
-        loop {
-            let came = self.inbox.read(|inbox| inbox.came);
-            if let Some(found) = self.look(|seen| look(&seen.spans)) {
-                return found;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if self.inbox.wait(left, |inbox| (inbox.came > came).then_some(())).is_none() {
-                break;
-            }
+    pub fn wait_within<R>(&self, patience: Duration, what: &str, look: impl FnMut(&[Arc<Span>]) -> Option<R>) -> R {
+        if let Some(found) = self.seen_within(patience, look) {
+            return found;
         }
         // Its ledger tells whether something was lost; the test fails with or without it.
         let said = self.child.err().read(|err| err.lines.len());
@@ -243,6 +235,20 @@ impl Agent {
     #[must_use]
     pub fn matching(&self, is_it: impl Fn(&Span) -> bool) -> Vec<Arc<Span>> {
         self.look(|seen| seen.spans.iter().filter(|span| is_it(span)).cloned().collect())
+    }
+
+    /// What `look` finds among the spans within so long; `None` if that is nothing, as where spans may be lost.
+    #[must_use]
+    pub fn seen_within<R>(&self, patience: Duration, mut look: impl FnMut(&[Arc<Span>]) -> Option<R>) -> Option<R> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let came = self.inbox.read(|inbox| inbox.came);
+            if let Some(found) = self.look(|seen| look(&seen.spans)) {
+                return Some(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.inbox.wait(left, |inbox| (inbox.came > came).then_some(()))?;
+        }
     }
 
     /// Waits for the request span of this kind on a server port with this path.

@@ -154,6 +154,8 @@ impl<L: Lookup> Table<L> {
         self.introduced.remove(task.tgid);
         let look = self.selects || self.early.take(Nanos(task.header.time_ns));
         let seen = if look { self.look_up(task.tgid, task.start_ns) } else { None };
+        // One that is about to end already shows less than the record does.
+        let seen = seen.filter(|process| process.executable.is_some());
         let former = self.processes.get(&task.tgid);
         let filename = Some(text(&task.filename)).filter(|path| !path.is_empty());
         let known = Known {

@@ -194,6 +194,17 @@ fn a_program_that_is_about_to_end_is_not_taken_for_a_kernel_thread() {
 }
 
 #[test]
+fn a_program_that_ended_before_its_exec_was_looked_at_is_known_by_the_record() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &[]);
+    machine.run(7, SECOND, "/usr/bin/curl");
+    machine.processes.borrow_mut().get_mut(&7).expect("it runs").executable = None;
+    observe(&mut table, &[fork(7, SECOND, 1, "sh"), exec(SECOND, 7, SECOND, "/usr/bin/curl")]);
+    machine.end(7);
+    assert_eq!(table.introduce(7).expect("known").executable.as_deref(), Some("/usr/bin/curl"));
+}
+
+#[test]
 fn a_storm_of_programs_is_not_looked_at() {
     let machine = Machine::default();
     let mut table = machine.table(&[], &[]);

@@ -128,7 +128,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "SELECTOR")]
     pub except: Vec<Selector>,
     /// Buffer between the kernel and the agent for each CPU, in KiB: a power of two from 4 to 65536. A larger one
-    /// loses less when the agent is held up. Without it, 16 MiB are shared out among the CPUs: 256 KiB to 1 MiB each.
+    /// loses less when the agent is held up. Without it, 16 MiB are shared out among the CPUs: 256 KiB to 512 KiB each.
     #[arg(long, value_name = "KIB", value_parser = ring_kib)]
     pub ring_kib: Option<u32>,
     /// What is made of connections.

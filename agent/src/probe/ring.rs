@@ -12,8 +12,8 @@ use super::load::LoadError;
 /// Records that were read and wait to be handed on take at most this much, bytes; then the rest stays in the rings. It is
 /// what a burst may bring while the core works on the beginning of it.
 const WAITING_BYTES: usize = 16 << 20;
-/// Records handed on at once, before the rings are emptied again: at 5 us each this is 2 ms, while a ring of 1 MiB takes
-/// more than 20 ms to fill.
+/// Records handed on at once, before the rings are emptied again: at 3 us each this is less than 2 ms, while a ring of 512 KiB
+/// takes more than 10 ms to fill at full speed.
 const PORTION: usize = 512;
 /// A record is stamped when its program begins and can be read when the program ends. Younger records than this wait for
 /// the next turn, so that what a slower program still writes finds its place. Programs take about 0.3 us.

@@ -23,8 +23,6 @@ pub struct Offsets {
     pub skc_v6_daddr: u32,
     /// `struct sock_common.skc_dport`: `u16`, network order.
     pub skc_dport: u32,
-    /// `struct sock_common.skc_num`: `u16`, host order; the local port of a listener.
-    pub skc_num: u32,
     /// `struct sock_common.skc_cookie`: `u64`, 0 until somebody asked for it.
     pub skc_cookie: u32,
     /// `struct sock_common.skc_net`: pointer to `struct net`.
@@ -37,8 +35,6 @@ pub struct Offsets {
     pub sk_protocol: u32,
     /// `struct inet_sock.inet_sport`: `u16`, network order.
     pub inet_sport: u32,
-    /// `struct tcp_sock.copied_seq`: `u32`, first byte not yet given to user space.
-    pub tcp_copied_seq: u32,
     /// `struct tcp_sock.rcv_nxt`: `u32`, next byte expected from the peer.
     pub tcp_rcv_nxt: u32,
     /// `struct tcp_sock.snd_nxt`: `u32`, next byte to put on the wire.
@@ -77,14 +73,12 @@ impl Offsets {
         skc_v6_rcv_saddr: MISSING,
         skc_v6_daddr: MISSING,
         skc_dport: MISSING,
-        skc_num: MISSING,
         skc_cookie: MISSING,
         skc_net: MISSING,
         net_ns_inum: MISSING,
         sk_err: MISSING,
         sk_protocol: MISSING,
         inet_sport: MISSING,
-        tcp_copied_seq: MISSING,
         tcp_rcv_nxt: MISSING,
         tcp_snd_nxt: MISSING,
         tcp_srtt_us: MISSING,
@@ -100,4 +94,4 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 26 * 4);
+const _: () = assert!(size_of::<Offsets>() == 24 * 4);

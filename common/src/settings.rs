@@ -39,4 +39,4 @@ impl Settings {
     };
 }
 
-const _: () = assert!(size_of::<Settings>() == 20 + 26 * 4);
+const _: () = assert!(size_of::<Settings>() == 20 + 24 * 4);

@@ -1,7 +1,6 @@
 //! Reading kernel memory: fields by the offset table, never by a constant.
 
 use aya_ebpf::{
-    EbpfContext as _,
     bindings::bpf_sock,
     helpers::{
         bpf_get_current_pid_tgid, bpf_probe_read_kernel,
@@ -112,7 +111,7 @@ impl Sock {
         (local, remote)
     }
 
-    /// First byte not yet given to user space.
+    /// Next byte expected from the peer.
     #[inline(always)]
     pub fn rcv_nxt(self) -> u32 {
         field(self.base(), setting!(offsets.tcp_rcv_nxt))
@@ -205,6 +204,5 @@ pub fn program_path(ctx: &BtfTracePointContext, n: usize, out: *mut [u8; FILENAM
 /// The `n`th argument of a tracepoint, an integer.
 #[inline(always)]
 pub fn number(ctx: &BtfTracePointContext, n: usize) -> i32 {
-    let _ = ctx.as_ptr();
     ctx.arg(n)
 }

@@ -31,7 +31,6 @@ static FIELDS: &[Field] = &[
     field("sock_common", "skc_v6_rcv_saddr", Optional, |o| &mut o.skc_v6_rcv_saddr),
     field("sock_common", "skc_v6_daddr", Optional, |o| &mut o.skc_v6_daddr),
     field("sock_common", "skc_dport", Required, |o| &mut o.skc_dport),
-    field("sock_common", "skc_num", Required, |o| &mut o.skc_num),
     field("sock_common", "skc_cookie", Optional, |o| &mut o.skc_cookie),
     // Kernels without network namespaces have none of these.
     field("sock_common", "skc_net", Optional, |o| &mut o.skc_net),
@@ -39,7 +38,6 @@ static FIELDS: &[Field] = &[
     field("sock", "sk_err", Required, |o| &mut o.sk_err),
     field("sock", "sk_protocol", Required, |o| &mut o.sk_protocol),
     field("inet_sock", "inet_sport", Required, |o| &mut o.inet_sport),
-    field("tcp_sock", "copied_seq", Required, |o| &mut o.tcp_copied_seq),
     field("tcp_sock", "rcv_nxt", Required, |o| &mut o.tcp_rcv_nxt),
     field("tcp_sock", "snd_nxt", Required, |o| &mut o.tcp_snd_nxt),
     field("tcp_sock", "srtt_us", Optional, |o| &mut o.tcp_srtt_us),
@@ -100,6 +98,6 @@ mod tests {
     fn the_running_kernel_has_all_that_is_required() {
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("a kernel with BTF");
         let resolved = resolve(&Btf::parse(&bytes).expect("BTF")).expect("all required fields");
-        assert_ne!(resolved.offsets.tcp_copied_seq, MISSING);
+        assert_ne!(resolved.offsets.tcp_rcv_nxt, MISSING);
     }
 }

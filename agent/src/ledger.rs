@@ -112,6 +112,8 @@ labels! {
         EvictedJoins => "evicted_joins",
         /// Processes forgotten while they lived.
         EvictedProcesses => "evicted_processes",
+        /// Runs of a kernel program that the kernel left out, because the program was running on the same CPU already.
+        MissedRuns => "missed_runs",
         /// Payloads that could not be copied from their packets.
         CopyFailed => "copy_failed",
     }

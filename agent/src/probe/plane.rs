@@ -1,5 +1,7 @@
 //! The kernel plane, loaded and attached.
 
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, Program};
 use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
@@ -25,6 +27,10 @@ pub struct Plane {
     deselected: BpfHashMap<MapData, u32, u32>,
     counters: PerCpuArray<MapData, u64>,
     verdicts: Vec<Verdict>,
+    /// Descriptors of the loaded programs, for what the kernel says of them.
+    programs: Vec<RawFd>,
+    /// What it said last, once they are unloaded.
+    missed_runs: u64,
 }
 
 /// The kernel's counters, all CPUs together.
@@ -42,6 +48,9 @@ pub struct Counts {
     pub copy_failed: u64,
     /// Records that were handed over after younger ones.
     pub late: u64,
+    /// Runs of a program that the kernel left out, because the program was running on the same CPU already: it does not
+    /// run a tracing program inside itself.
+    pub missed_runs: u64,
 }
 
 /// A hook: its purpose, its program, and what is lost without it.
@@ -160,7 +169,20 @@ impl Plane {
         let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
         let counters = typed(&mut ebpf, "COUNTERS")?;
-        Ok(Self { ebpf, rings, orders, newest_order, given: 0, deselected, counters, verdicts })
+        let programs =
+            ebpf.programs().filter_map(|(_, program)| Some(program.fd().ok()?.as_fd().as_raw_fd())).collect();
+        Ok(Self {
+            programs,
+            missed_runs: 0,
+            ebpf,
+            rings,
+            orders,
+            newest_order,
+            given: 0,
+            deselected,
+            counters,
+            verdicts,
+        })
     }
 
     /// What became of each probe.
@@ -182,6 +204,8 @@ impl Plane {
 
     /// Detaches every program. Records already written can still be polled.
     pub fn detach(&mut self) {
+        self.missed_runs = self.missed_runs();
+        self.programs.clear();
         let names: Vec<String> = self.ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in names {
             // Unloading drops the links.
@@ -198,6 +222,10 @@ impl Plane {
                 tracing::debug!("{name} could not be unloaded: {}", chain(&error));
             }
         }
+    }
+
+    fn missed_runs(&self) -> u64 {
+        self.missed_runs + self.programs.iter().map(|&descriptor| missed_runs(descriptor)).sum::<u64>()
     }
 
     /// How a socket is to be captured from now on.
@@ -239,6 +267,7 @@ impl Plane {
             no_storage: sum(Counter::NoStorage),
             copy_failed: sum(Counter::CopyFailed),
             late: self.rings.late(),
+            missed_runs: self.missed_runs(),
         }
     }
 }
@@ -248,6 +277,13 @@ impl Plane {
 pub fn now() -> Nanos {
     let time = rustix::time::clock_gettime(ClockId::Boottime);
     Nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
+/// What the kernel shows of a program under `/proc` (`bpf_prog_show_fdinfo`); 0 once it is unloaded.
+fn missed_runs(descriptor: RawFd) -> u64 {
+    let shown = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+    let number = shown.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok());
+    number.unwrap_or(0)
 }
 
 fn tracepoint(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), ProgramError> {

@@ -175,6 +175,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         self.ledger.set(Count::BadPackets, counts.bad_packets);
         self.ledger.set(Count::NoStorage, counts.no_storage);
         self.ledger.set(Count::CopyFailed, counts.copy_failed);
+        self.ledger.set(Count::MissedRuns, counts.missed_runs);
         self.counts = counts;
     }
 

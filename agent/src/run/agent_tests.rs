@@ -246,15 +246,30 @@ fn the_core_is_told_when_the_time_of_day_was_set() {
 fn the_ledger_follows_the_kernels_counters() {
     let world = World::default();
     let (mut agent, ledger) = world.agent(&[]);
-    world.counts.set(Counts { attempted: 10, ring_full: 3, bad_packets: 1, no_storage: 2, copy_failed: 4 });
+    world.counts.set(Counts {
+        attempted: 10,
+        ring_full: 3,
+        bad_packets: 1,
+        no_storage: 2,
+        copy_failed: 4,
+        missed_runs: 1,
+    });
     agent.account();
-    world.counts.set(Counts { attempted: 15, ring_full: 4, bad_packets: 1, no_storage: 2, copy_failed: 5 });
+    world.counts.set(Counts {
+        attempted: 15,
+        ring_full: 4,
+        bad_packets: 1,
+        no_storage: 2,
+        copy_failed: 5,
+        missed_runs: 2,
+    });
     agent.account();
     assert_eq!(ledger.records.observed(), 15);
     assert_eq!(ledger.records.dropped(Stage::Kernel, Reason::RingFull), 4);
     assert_eq!(ledger.counted(Count::BadPackets), 1);
     assert_eq!(ledger.counted(Count::NoStorage), 2);
     assert_eq!(ledger.counted(Count::CopyFailed), 5);
+    assert_eq!(ledger.counted(Count::MissedRuns), 2);
 }
 
 #[test]

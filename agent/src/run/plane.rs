@@ -47,6 +47,7 @@ impl Source for Plane {
             bad_packets: counts.bad_packets,
             no_storage: counts.no_storage,
             copy_failed: counts.copy_failed,
+            missed_runs: counts.missed_runs,
         }
     }
 }

@@ -37,4 +37,6 @@ pub(crate) struct Counts {
     pub no_storage: u64,
     /// Payloads that could not be copied.
     pub copy_failed: u64,
+    /// Runs of a program that the kernel left out.
+    pub missed_runs: u64,
 }

@@ -67,14 +67,19 @@ impl Hasher for Mixed {
     }
 }
 
-/// Ids seen lately, in a table of fixed size in which a newer one may take the place of an older one. Seconds are counted
-/// from any beginning.
+/// Ids seen lately, in a table of fixed size: an id has a few places it may take, of which it takes the one of the oldest
+/// id. Seconds are counted from any beginning.
 #[derive(Debug)]
 pub(super) struct Recent {
-    /// Hash of an id and the second after it came, for each place.
-    places: Vec<(u64, u32)>,
+    sets: Vec<[Place; WAYS]>,
     secret: Secret,
 }
+
+/// Hash of an id, and the second after it came.
+type Place = (u64, u32);
+
+/// Places that an id may take: together one line of the cache. With fewer, two ids of a handful would meet too often.
+const WAYS: usize = 4;
 
 impl Recent {
     /// How long an id is remembered at most.
@@ -82,27 +87,33 @@ impl Recent {
 
     /// A table of 16 bytes for each of 2^`bits` places.
     pub(super) fn new(bits: u32) -> Self {
-        Self { places: vec![(0, 0); 1 << bits], secret: Secret::default() }
+        Self { sets: vec![[(0, 0); WAYS]; (1 << bits) / WAYS], secret: Secret::default() }
     }
 
     pub(super) fn insert(&mut self, id: u128, second: u32) {
-        let (place, hash) = self.place(id);
-        self.places[place] = (hash, second.saturating_add(1));
+        let (set, hash) = self.set(id);
+        let places = &mut self.sets[set];
+        let place = places.iter().position(|(known, _)| *known == hash).unwrap_or_else(|| oldest(places));
+        places[place] = (hash, second.saturating_add(1));
     }
 
     pub(super) fn contains(&self, id: u128, second: u32) -> bool {
-        let (place, hash) = self.place(id);
-        let (known, since) = self.places[place];
-        known == hash && since > second.saturating_sub(Self::REMEMBER_SECONDS)
+        let (set, hash) = self.set(id);
+        let oldest = second.saturating_sub(Self::REMEMBER_SECONDS);
+        self.sets[set].iter().any(|&(known, since)| known == hash && since > oldest)
     }
 
     /// Where an id belongs, and what stands for it there.
-    fn place(&self, id: u128) -> (usize, u64) {
+    fn set(&self, id: u128) -> (usize, u64) {
         let hash = self.secret.hash(id);
         #[expect(clippy::cast_possible_truncation, reason = "the length of the table is a power of two")]
-        let place = hash as usize & (self.places.len() - 1);
-        (place, hash)
+        let set = hash as usize & (self.sets.len() - 1);
+        (set, hash)
     }
+}
+
+fn oldest(places: &[Place; WAYS]) -> usize {
+    (1..WAYS).fold(0, |oldest, n| if places[n].1 < places[oldest].1 { n } else { oldest })
 }
 
 /// The golden ratio as a fraction of 2^64: bits without a pattern.
@@ -139,6 +150,15 @@ mod tests {
         (1..=10_000).for_each(|id| recent.insert(id, 5));
         let kept = (1..=10_000).filter(|id| recent.contains(*id, 5)).count();
         assert!((128..=256).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn a_table_that_is_nearly_empty_forgets_nothing() {
+        for _ in 0..200 {
+            let mut recent = Recent::new(14);
+            (0..100).for_each(|id| recent.insert(id, 5));
+            assert!((0..100).all(|id| recent.contains(id, 5)));
+        }
     }
 
     #[test]

@@ -127,10 +127,10 @@ pub(crate) struct TraceArgs {
     /// Do not trace: as for --only, which it overrules. May be given several times.
     #[arg(long, value_name = "SELECTOR")]
     pub except: Vec<Selector>,
-    /// Buffer between the kernel and the agent for each CPU, in KiB: a power of two from 4 to 65536. A larger one
-    /// loses less when the agent is held up. Without it, 16 MiB are shared out among the CPUs: 256 KiB to 512 KiB each.
-    #[arg(long, value_name = "KIB", value_parser = ring_kib)]
-    pub ring_kib: Option<u32>,
+    /// Records of each CPU that may wait for the agent, in KiB: a power of two from 4 to 1024. More loses less when the
+    /// agent is held up. Without it, 1024 with up to 8 CPUs, 256 with up to 32, else 128; it takes twice that much memory.
+    #[arg(long, value_name = "KIB", value_parser = buffer_kib)]
+    pub buffer_kib: Option<u32>,
     /// What is made of connections.
     #[command(flatten)]
     pub core: CoreArgs,
@@ -232,11 +232,11 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
     }
 }
 
-/// Ring buffers are whole pages, and a power of two of them.
-fn ring_kib(text: &str) -> Result<u32, String> {
+/// Buffers are whole pages, and a power of two of them.
+fn buffer_kib(text: &str) -> Result<u32, String> {
     match text.parse() {
-        Ok(kib @ 4..=65_536) if u32::is_power_of_two(kib) => Ok(kib),
-        _ => Err("not a power of two from 4 to 65536".to_owned()),
+        Ok(kib @ 4..=1024) if u32::is_power_of_two(kib) => Ok(kib),
+        _ => Err("not a power of two from 4 to 1024".to_owned()),
     }
 }
 
@@ -304,8 +304,8 @@ mod tests {
             "wirespan run --only nginx",
             "wirespan run --only port:0",
             "wirespan run --segment 0",
-            "wirespan run --ring-kib 5",
-            "wirespan run --ring-kib 131072",
+            "wirespan run --buffer-kib 5",
+            "wirespan run --buffer-kib 131072",
             "wirespan run --log wirespan=loud",
             "wirespan run --format xml",
             "wirespan record",

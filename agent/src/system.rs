@@ -1,5 +1,13 @@
-//! Calls of the C library for which there is no safe wrapper: the one module of the agent with unsafe code.
+//! Calls of the C library and of the kernel for which there is no safe wrapper: the one module of the agent with unsafe
+//! code.
 #![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU64;
+
+use rustix::mm::{MapFlags, ProtFlags};
 
 /// Gives memory that was freed back to the system.
 ///
@@ -10,5 +18,95 @@ pub fn give_back_memory() {
     // SAFETY: takes no pointer; the C library locks its own state.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Memory that others write to as well: a map of kernel programs. No reference to its bytes is ever made but for atomic
+/// words.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to no thread; all access is by atomic words or by copies.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    /// Maps the first `len` bytes of what the descriptor stands for.
+    ///
+    /// # Errors
+    /// Those of `mmap`.
+    pub(crate) fn map(descriptor: impl AsFd, len: usize) -> io::Result<Self> {
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        // SAFETY: the kernel chooses a place that is free.
+        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, flags, descriptor, 0) }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { base, len })
+    }
+
+    /// The word at this place, in bytes from the beginning.
+    ///
+    /// # Panics
+    /// If the place is not within the memory, or not aligned: a mistake in the layout, not in data.
+    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at.is_multiple_of(8) && at.checked_add(8).is_some_and(|end| end <= self.len), "no word at {at}");
+        // SAFETY: within the mapping, which lives as long as `self`, and aligned, because mappings begin with a page. Whoever
+        // else writes to it does so atomically.
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) }
+    }
+
+    /// Copies bytes to the end of `to`. They should not be written to meanwhile, or what is copied makes no sense.
+    ///
+    /// # Panics
+    /// If the bytes are not within the memory: a mistake in the layout, not in data.
+    pub(crate) fn copy(&self, at: usize, len: usize, to: &mut Vec<u8>) {
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "no {len} bytes at {at}");
+        to.reserve(len);
+        // SAFETY: within the mapping, into memory that was just reserved; bytes have no invalid values.
+        unsafe {
+            ptr::copy_nonoverlapping(self.base.as_ptr().add(at), to.as_mut_ptr().add(to.len()), len);
+            to.set_len(to.len() + len);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`, and nothing that was borrowed from it is left.
+        let _unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> File {
+        let file = File::from(rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::empty()).expect("a file"));
+        file.write_all_at(bytes, 0).expect("written");
+        file
+    }
+
+    #[test]
+    fn shared_memory_shows_what_others_write() {
+        let file = file(&[7; 4096]);
+        let shared = Shared::map(&file, 4096).expect("a mapping");
+        let mut copied = vec![1];
+        shared.copy(4094, 2, &mut copied);
+        assert_eq!(copied, [1, 7, 7]);
+        shared.word(8).store(5, Ordering::Relaxed);
+        file.write_all_at(&6_u64.to_ne_bytes(), 8).expect("written");
+        assert_eq!(shared.word(8).load(Ordering::Relaxed), 6);
+    }
+
+    #[test]
+    #[should_panic(expected = "no 2 bytes at 4095")]
+    fn nothing_is_read_beyond_the_end() {
+        Shared::map(file(&[0; 4096]), 4096).expect("a mapping").copy(4095, 2, &mut Vec::new());
     }
 }

@@ -2,7 +2,7 @@
 
 /// Names the slots of the kernel's counter array.
 ///
-/// `Attempted = (records that reached a ring buffer) + RingFull` holds at any time on each CPU.
+/// `Attempted = (records that reached a buffer) + RingFull` holds at any time on each CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {

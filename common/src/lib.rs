@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod count;
+pub mod exchange;
 pub mod mode;
 pub mod offset;
 pub mod record;

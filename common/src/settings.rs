@@ -20,6 +20,10 @@ pub struct Settings {
     pub report_ns: u32,
     /// 1 where tracing programs can't use socket storage (before 5.11): states are kept in a hash by socket cookie.
     pub states_by_cookie: u32,
+    /// Size of a half of the exchange, one of [`crate::exchange::size`], bytes.
+    pub half_bytes: u32,
+    /// A slot begins before this place in its half, bytes; at most `half_bytes`.
+    pub half_limit_bytes: u32,
     /// Where the fields are that the programs read.
     pub offsets: Offsets,
 }
@@ -35,8 +39,10 @@ impl Settings {
         response_head_bytes: 4096,
         report_ns: 1_000_000_000,
         states_by_cookie: 0,
+        half_bytes: crate::exchange::size::LARGE as u32,
+        half_limit_bytes: crate::exchange::size::LARGE as u32,
         offsets: Offsets::UNRESOLVED,
     };
 }
 
-const _: () = assert!(size_of::<Settings>() == 20 + 24 * 4);
+const _: () = assert!(size_of::<Settings>() == 28 + 24 * 4);

@@ -1,8 +1,9 @@
-//! The kernel plane: what is seen of sockets, packets and tasks becomes records in ring buffers.
+//! The kernel plane: what is seen of sockets, packets and tasks becomes records for the agent.
 //!
 //! One file per hook family: [`wire`] (packets; [`packet`] reads their headers), [`socket`] (the life of connections), [`touch`] (which task reads and
-//! sends), [`task`] (processes). [`state`] is what is remembered per socket, [`emit`] the only place that reserves ring
-//! buffer space, [`kernel`] the only place that reads kernel memory.
+//! sends), [`task`] (processes). [`state`] is what is remembered per socket, [`emit`] the only place that
+//! hands records to the agent, [`kernel`] the only place that reads kernel memory. `ring.rs` is the root of a second
+//! object, for older kernels.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -10,6 +11,7 @@
 mod emit;
 mod kernel;
 mod maps;
+mod object;
 mod packet;
 mod settings;
 mod socket;
@@ -17,14 +19,3 @@ mod state;
 mod task;
 mod touch;
 mod wire;
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// GPL-only helpers (ring buffers are fine without, reading kernel memory is not) need a licence that says GPL.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual BSD/GPL\0";

@@ -1,26 +1,19 @@
-//! The maps that the agent shares, but for the states of sockets: those are in [`crate::state`].
+//! The maps that the agent shares, but for the way that records go ([`crate::emit`]) and the states of sockets
+//! ([`crate::state`]).
 
 #[cfg(target_arch = "bpf")]
 use core::arch::asm;
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use wirespan_common::count::Counter;
 
-/// Upper bound of CPUs; the agent shrinks the outer map to the CPUs there are.
-const MAX_CPUS: usize = 4096;
-/// Template of the inner maps: the agent makes one of the size it was told for each CPU.
-const RING_BYTES: usize = 4096;
 /// Orders not yet obeyed. An order is for one socket and is read once or twice: the least recently used can go.
 const MAX_ORDERS: usize = 16_384;
 /// Processes that the user does not want to see.
 const MAX_DESELECTED: usize = 16_384;
-
-/// One ring buffer per CPU: writers never wait for each other.
-#[btf_map]
-pub static RINGS: ArrayOfMaps<RingBuf<u64, RING_BYTES>, MAX_CPUS> = ArrayOfMaps::new();
 
 /// [`Counter`] values.
 #[btf_map]

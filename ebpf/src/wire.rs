@@ -13,10 +13,11 @@ use wirespan_common::{
     count::Counter,
     mode::Mode,
     record::{Segment, TAIL_BYTES, kind, segment, socket},
+    settings::MAX_HEAD_BYTES,
 };
 
 use crate::{
-    emit::emit,
+    emit::{Payload, emit_segment},
     kernel,
     maps::count,
     packet::{Packet, headers},
@@ -134,40 +135,32 @@ fn segment<const EGRESS: bool>(
         way::<EGRESS>(state).time_ns = now;
     }
     state.obey();
-    if state.mode >= Mode::Opaque as u32 {
-        if state.mode == Mode::Opaque as u32 && now.wrapping_sub(state.reported_ns) > u64::from(setting!(report_ns)) {
-            state.reported_ns = now;
-            // A segment record without payload carries both offsets and times: it is a report.
-            emit_segment::<0>(skb, Some(state), packet, &new, flags, now, 0, 0);
+    let (captured, tail) = if state.mode >= Mode::Opaque as u32 {
+        if state.mode != Mode::Opaque as u32 || now.wrapping_sub(state.reported_ns) <= u64::from(setting!(report_ns)) {
+            return None;
         }
-        return None;
-    }
-    let captured = new.len.min(way::<EGRESS>(state).left);
-    way::<EGRESS>(state).left -= captured;
-    if captured == 0 && packet.flags & PSH == 0 && !fin {
-        // In the middle of a body. The next record shows how much there was.
-        return None;
-    }
-    if fin {
-        flags |= segment::FIN;
-    }
-    let tail = (new.len - captured).min(TAIL_BYTES);
-    // One size class per call: the verifier must know how much is reserved.
-    if captured == 0 {
-        emit_segment::<0>(skb, Some(state), packet, &new, flags, now, 0, tail);
-    } else if captured <= 256 {
-        emit_segment::<256>(skb, Some(state), packet, &new, flags, now, captured, tail);
-    } else if captured <= 512 {
-        emit_segment::<512>(skb, Some(state), packet, &new, flags, now, captured, tail);
-    } else if captured <= 1024 {
-        emit_segment::<1024>(skb, Some(state), packet, &new, flags, now, captured, tail);
-    } else if captured <= 2048 {
-        emit_segment::<2048>(skb, Some(state), packet, &new, flags, now, captured, tail);
-    } else if captured <= 4096 {
-        emit_segment::<4096>(skb, Some(state), packet, &new, flags, now, captured, tail);
+        // A segment record without payload carries both offsets and times: it is a report.
+        state.reported_ns = now;
+        (0, 0)
     } else {
-        emit_segment::<8192>(skb, Some(state), packet, &new, flags, now, captured.min(8192), tail);
-    }
+        let captured = new.len.min(way::<EGRESS>(state).left);
+        way::<EGRESS>(state).left -= captured;
+        if captured == 0 && packet.flags & PSH == 0 && !fin {
+            // In the middle of a body. The next record shows how much there was.
+            return None;
+        }
+        if fin {
+            flags |= segment::FIN;
+        }
+        (captured.min(MAX_HEAD_BYTES), (new.len - captured).min(TAIL_BYTES))
+    };
+    emit_segment(
+        kind::SEGMENT,
+        now,
+        captured,
+        tail,
+        Capture { skb, state: Some(state), packet, new: &new, flags, captured, tail },
+    );
     Some(())
 }
 
@@ -248,82 +241,78 @@ fn at_listener(skb: *mut __sk_buff, packet: &Packet) {
     }
     let captured = packet.len.min(1024);
     let tail = (packet.len - captured).min(TAIL_BYTES);
-    emit_segment::<1024>(skb, None, packet, &new, flags, kernel::now(), captured, tail);
+    let capture = Capture { skb, state: None, packet, new: &new, flags, captured, tail };
+    emit_segment(kind::SEGMENT, kernel::now(), captured, tail, capture);
 }
 
-/// Writes a segment record of the size class that holds `N` captured bytes.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn emit_segment<const N: usize>(
+/// What a segment record is made of.
+#[derive(Clone, Copy)]
+struct Capture<'a> {
     skb: *mut __sk_buff,
-    state: Option<&State>,
-    packet: &Packet,
-    new: &New,
-    mut flags: u32,
-    now: u64,
+    /// `None` at a listening socket.
+    state: Option<&'a State>,
+    packet: &'a Packet,
+    new: &'a New,
+    flags: u32,
     captured: u32,
     tail: u32,
-) {
-    /// A segment, what was captured, and the tail.
-    #[repr(C)]
-    struct Slot<const N: usize> {
-        segment: Segment,
-        captured: [u8; N],
-        tail: [u8; TAIL_BYTES as usize],
-    }
-    if let Some(state) = state {
-        // The flags of a connection have other places in a segment's flags.
-        if state.flags & socket::FROM_START != 0 {
-            flags |= segment::FROM_START;
+}
+
+impl Payload for Capture<'_> {
+    #[inline(always)]
+    unsafe fn write<const MAX: usize>(self, record: *mut Segment) -> u32 {
+        let Self { skb, state, packet, new, mut flags, .. } = self;
+        if let Some(state) = state {
+            // The flags of a connection have other places in a segment's flags.
+            if state.flags & socket::FROM_START != 0 {
+                flags |= segment::FROM_START;
+            }
+            if state.flags & socket::ACTIVE != 0 {
+                flags |= segment::ACTIVE;
+            }
+            if state.flags & socket::PASSIVE != 0 {
+                flags |= segment::PASSIVE;
+            }
         }
-        if state.flags & socket::ACTIVE != 0 {
-            flags |= segment::ACTIVE;
-        }
-        if state.flags & socket::PASSIVE != 0 {
-            flags |= segment::PASSIVE;
-        }
-    }
-    emit::<Slot<N>>(kind::SEGMENT, now, |slot| {
         let begin = packet.payload_at + new.skip;
-        // SAFETY: the slot is ours; the copies stay within its payload, and the helper checks them against the packet.
+        // SAFETY: the record is ours; the copies stay within its payload, and the helper checks them against the packet.
         let (captured, tail) = unsafe {
-            let bytes = (&raw mut (*slot).captured).cast::<u8>();
-            let captured = if N == 0 { 0 } else { copy::<N>(skb, begin, bytes, captured) };
-            let at_end = begin + new.len - tail;
-            let tail = copy::<{ TAIL_BYTES as usize }>(skb, at_end, bytes.add(captured as usize & CLASS_MASK), tail);
-            (captured, tail)
+            let bytes = record.add(1).cast::<u8>();
+            let captured = if MAX == 0 { 0 } else { copy::<MAX>(skb, begin, bytes, self.captured) };
+            let at_end = begin + new.len - self.tail;
+            let to = bytes.add(captured as usize & CLASS_MASK);
+            (captured, copy::<{ TAIL_BYTES as usize }>(skb, at_end, to, self.tail))
         };
         // SAFETY: as above.
         unsafe {
-            let out = &raw mut (*slot).segment;
             if let Some(state) = state {
                 let other = if flags & segment::EGRESS != 0 { &state.received } else { &state.sent };
-                (*out).cookie = state.cookie;
-                (*out).peer_time_ns = other.time_ns;
-                (*out).peer_offset = other.offset;
+                (*record).cookie = state.cookie;
+                (*record).peer_time_ns = other.time_ns;
+                (*record).peer_offset = other.offset;
                 // What the other end has sent is acknowledged, also where nothing of it was seen.
-                (*out).peer_next_seq = if other.known == 0 { packet.ack } else { other.next_seq };
-                (*out).sender = state.sender;
-                (*out).reader = state.reader;
+                (*record).peer_next_seq = if other.known == 0 { packet.ack } else { other.next_seq };
+                (*record).sender = state.sender;
+                (*record).reader = state.reader;
             } else {
-                (*out).cookie = 0;
-                (*out).peer_time_ns = 0;
-                (*out).peer_offset = 0;
-                (*out).peer_next_seq = packet.ack;
-                (*out).sender = NOBODY;
-                (*out).reader = NOBODY;
+                (*record).cookie = 0;
+                (*record).peer_time_ns = 0;
+                (*record).peer_offset = 0;
+                (*record).peer_next_seq = packet.ack;
+                (*record).sender = NOBODY;
+                (*record).reader = NOBODY;
             }
-            (*out).offset = new.offset;
-            packet.local.write(&raw mut (*out).local);
-            packet.remote.write(&raw mut (*out).remote);
-            (*out).seq = new.seq;
-            (*out).len = new.len;
-            (*out).captured = captured;
-            (*out).tail = tail;
-            (*out).flags = flags;
+            (*record).offset = new.offset;
+            packet.local.write(&raw mut (*record).local);
+            packet.remote.write(&raw mut (*record).remote);
+            (*record).seq = new.seq;
+            (*record).len = new.len;
+            (*record).captured = captured;
+            (*record).tail = tail;
+            (*record).flags = flags;
         }
         size_of::<Segment>() as u32 + captured + tail
-    });
+    }
 }
 
 /// Bounds where a tail may begin, for the verifier.

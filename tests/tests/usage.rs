@@ -43,7 +43,7 @@ fn requests(spans: &[Arc<Span>], port: u16) -> Vec<Arc<Span>> {
 #[test]
 fn the_help_documents_every_exit_code() {
     let help = Program::new(binary()).args(["run", "--help"]).run().well();
-    for words in ["--only", "--except", "--format", "--ring-kib", "OTEL_EXPORTER_OTLP_ENDPOINT", "SIGUSR1"] {
+    for words in ["--only", "--except", "--format", "--buffer-kib", "OTEL_EXPORTER_OTLP_ENDPOINT", "SIGUSR1"] {
         assert!(help.stdout.contains(words), "{words} is missing in\n{}", help.stdout);
     }
     for code in [0, 2, 3, 4] {

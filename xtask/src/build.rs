@@ -32,5 +32,5 @@ fn build_kernel_programs(toolchain: &Toolchain) -> Result<()> {
 fn build_agent() -> Result<()> {
     let mut cargo = cargo();
     cargo.args(["build", "--locked", "--release", "--package=wirespan", "--target-dir=target"]);
-    run(cargo.env("WIRESPAN_BPF_OBJECT", workspace::bpf_object()))
+    run(cargo.env("WIRESPAN_BPF_OBJECTS", workspace::bpf_objects()))
 }

@@ -22,9 +22,9 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     tools().join("bin").join(name)
 }
 
-/// The kernel programs as built by `cargo xtask build`.
-pub(crate) fn bpf_object() -> PathBuf {
-    target().join("bpf").join("bpfel-unknown-none").join("release").join("wirespan-ebpf")
+/// The folder of the kernel programs' objects, as built by `cargo xtask build`.
+pub(crate) fn bpf_objects() -> PathBuf {
+    target().join("bpf").join("bpfel-unknown-none").join("release")
 }
 
 /// The agent as built by `cargo xtask build`.

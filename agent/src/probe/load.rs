@@ -7,6 +7,7 @@ use rustix::thread::CapabilitySet;
 use wirespan_common::settings::{MAX_HEAD_BYTES, Settings as KernelSettings};
 use zerocopy::IntoBytes as _;
 
+use super::exchange::{self, Sizes};
 use super::{btf, fields, verdict::Verdict};
 
 /// Where the running kernel describes its types.
@@ -16,8 +17,8 @@ const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
 /// What the plane is loaded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Size of each CPU's ring buffer: a power of two, at least one page, bytes.
-    pub ring_bytes: u32,
+    /// How much may wait of each CPU's records: a power of two, a page to a mebibyte, bytes.
+    pub buffer_bytes: u32,
     /// Bytes copied of each message of the end that opened the connection; at most [`MAX_HEAD_BYTES`].
     pub request_head_bytes: u32,
     /// Bytes copied of each message of the end that accepted it; at most [`MAX_HEAD_BYTES`].
@@ -28,20 +29,21 @@ impl Default for Settings {
     fn default() -> Self {
         let defaults = KernelSettings::DEFAULT;
         Self {
-            ring_bytes: default_ring_bytes(),
+            buffer_bytes: default_buffer_bytes(),
             request_head_bytes: defaults.request_head_bytes,
             response_head_bytes: defaults.response_head_bytes,
         }
     }
 }
 
-/// All ring buffers together take 16 MiB at most. One takes 512 KiB at most: that is 35 ms of 10 000 requests a second on
-/// two CPUs, and a larger one does not stay in a CPU's cache (measured: 0.5, 1 and 2 MiB cost 40 ns more per record each
-/// time). One takes 256 KiB at least, room for 30 of the largest heads.
-fn default_ring_bytes() -> u32 {
-    let cpus = u32::try_from(cpus().unwrap_or(1).max(1)).unwrap_or(1);
-    let each = (16 << 20) / cpus.next_power_of_two();
-    each.clamp(256 << 10, 512 << 10)
+/// What takes 16 MiB for all CPUs together, twice that for more than 64 of them. A mebibyte is 70 ms of 10 000 requests a
+/// second on two CPUs. Large halves of the exchange cost nothing as long as they are emptied in time.
+fn default_buffer_bytes() -> u32 {
+    match cpus().unwrap_or(1) {
+        0..=8 => 1 << 20,
+        9..=32 => 256 << 10,
+        _ => 128 << 10,
+    }
 }
 
 /// How many CPUs the kernel may ever bring up.
@@ -102,6 +104,14 @@ pub enum LoadError {
         /// Why.
         source: Box<EbpfError>,
     },
+    /// The memory shared with the programs could not be mapped.
+    #[error("can't map the {bytes} bytes of memory that are shared with the kernel programs: {source}")]
+    Exchange {
+        /// How much.
+        bytes: usize,
+        /// Why.
+        source: io::Error,
+    },
     /// A ring buffer could not be made.
     #[error("can't make a ring buffer of {bytes} bytes for CPU {cpu}: {reason}")]
     Ring {
@@ -137,9 +147,18 @@ pub(super) enum States {
     ByCookie,
 }
 
+/// How records come from the programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// Through shared memory.
+    Exchange,
+    /// Through the kernel's ring buffers, for kernels before 5.12.
+    Rings,
+}
+
 /// Checks what is needed, resolves the kernel's fields and makes the maps.
-pub(super) fn load(settings: Settings, states: States) -> Result<Loaded, LoadError> {
-    let object = object().ok_or(LoadError::NoObject)?;
+pub(super) fn load(settings: Settings, transport: Transport, states: States) -> Result<Loaded, LoadError> {
+    let object = object(transport).ok_or(LoadError::NoObject)?;
     privileged()?;
     if std::fs::read_to_string(LOCKDOWN_PATH).is_ok_and(|modes| modes.contains("[confidentiality]")) {
         return Err(LoadError::Lockdown);
@@ -147,11 +166,15 @@ pub(super) fn load(settings: Settings, states: States) -> Result<Loaded, LoadErr
     let bytes = std::fs::read(BTF_PATH).map_err(|source| LoadError::NoBtf { source })?;
     let parsed = btf::Btf::parse(&bytes).map_err(|source| LoadError::BadBtf { source })?;
     let resolved = fields::resolve(&parsed).map_err(|field| LoadError::NoField { field })?;
+    let sizes = Sizes::of(settings.buffer_bytes);
+    #[expect(clippy::cast_possible_truncation, reason = "a half is a mebibyte at most")]
     let kernel_settings = KernelSettings {
         own_tgid: std::process::id(),
         request_head_bytes: settings.request_head_bytes.min(MAX_HEAD_BYTES),
         response_head_bytes: settings.response_head_bytes.min(MAX_HEAD_BYTES),
         states_by_cookie: u32::from(states == States::ByCookie),
+        half_bytes: sizes.half as u32,
+        half_limit_bytes: sizes.limit,
         offsets: resolved.offsets,
         ..KernelSettings::DEFAULT
     };
@@ -160,8 +183,17 @@ pub(super) fn load(settings: Settings, states: States) -> Result<Loaded, LoadErr
 
     let refused = |source: EbpfError| LoadError::Refused { source: Box::new(source) };
     let btf = Btf::from_sys_fs().map_err(|source| refused(source.into()))?;
-    let cpus = cpus().map_err(|source| LoadError::NoBtf { source })?;
+    let cpus = u32::try_from(cpus().map_err(|source| LoadError::NoBtf { source })?).unwrap_or(u32::MAX);
     let mut loader = EbpfLoader::new();
+    match transport {
+        Transport::Exchange => {
+            for (_, map) in exchange::MAPS {
+                // What is not used should be small.
+                loader.map_max_entries(map, if map == sizes.map() { cpus } else { 1 });
+            }
+        }
+        Transport::Rings => _ = loader.map_max_entries("RINGS", cpus),
+    }
     if states == States::WithSocket {
         // Not used, and an LRU hash takes all its memory at once.
         loader.map_max_entries("STATES_BY_COOKIE", 1);
@@ -169,19 +201,21 @@ pub(super) fn load(settings: Settings, states: States) -> Result<Loaded, LoadErr
     let ebpf = loader
         .btf(Some(&btf))
         .override_global("SETTINGS", kernel_settings.as_bytes(), true)
-        .map_max_entries("RINGS", u32::try_from(cpus).unwrap_or(u32::MAX))
         .load(object)
         .map_err(refused)?;
     Ok(Loaded { ebpf, btf, missing_fields: resolved.missing })
 }
 
 #[cfg(wirespan_bpf_object)]
-fn object() -> Option<&'static [u8]> {
-    Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan.bpf.o")))
+fn object(transport: Transport) -> Option<&'static [u8]> {
+    Some(match transport {
+        Transport::Exchange => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exchange.bpf.o")),
+        Transport::Rings => aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ring.bpf.o")),
+    })
 }
 
 #[cfg(not(wirespan_bpf_object))]
-fn object() -> Option<&'static [u8]> {
+fn object(_: Transport) -> Option<&'static [u8]> {
     None
 }
 
@@ -198,4 +232,18 @@ fn privileged() -> Result<(), LoadError> {
     .filter_map(|(name, held)| (!held).then_some(name))
     .collect();
     if missing.is_empty() { Ok(()) } else { Err(LoadError::NotPrivileged { missing: missing.join(", ") }) }
+}
+
+/// An error with all its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let this = error.to_string();
+        if !text.contains(&this) {
+            text = format!("{text}: {this}");
+        }
+        cause = error.source();
+    }
+    text
 }

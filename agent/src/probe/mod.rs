@@ -1,11 +1,13 @@
-//! The kernel plane from user space: load, attach, say what works and what does not, read the ring buffers.
+//! The kernel plane from user space: load, attach, say what works and what does not, read the records.
 
 pub mod btf;
 pub mod cgroup;
+mod exchange;
 pub mod fields;
 pub mod load;
+mod merge;
 pub mod plane;
-pub mod ring;
+mod ring;
 pub mod verdict;
 
 pub use load::{LoadError, Settings};

@@ -10,8 +10,10 @@ use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
 
 use super::cgroup;
-use super::load::{self, LoadError, Settings, States};
-use super::ring::{Rings, chain};
+use super::exchange::{Exchange, Sizes};
+use super::load::{self, LoadError, Settings, States, Transport, chain};
+use super::merge::{Buffers, Merge};
+use super::ring::Rings;
 use super::verdict::{Standing, Verdict};
 use crate::flow::{Cookie, Nanos};
 
@@ -20,7 +22,7 @@ use crate::flow::{Cookie, Nanos};
 pub struct Plane {
     /// Held for the programs and their links.
     ebpf: Ebpf,
-    rings: Rings,
+    merge: Merge,
     orders: BpfHashMap<MapData, u64, u32>,
     newest_order: Array<MapData, u32>,
     given: u32,
@@ -120,13 +122,29 @@ impl Plane {
     /// # Errors
     /// If nothing useful can work; the error says what to do.
     pub fn load(settings: Settings) -> Result<Self, LoadError> {
-        let plane = Self::load_with(settings, States::WithSocket)?;
-        // Before 5.11 the kernel refuses tracing programs that use socket storage.
-        if !plane.verdicts.iter().any(|verdict| verdict.standing == Standing::Broken) {
+        let plane = Self::load_with(settings, Transport::Exchange, States::WithSocket)?;
+        if plane.is_whole() {
             return Ok(plane);
         }
         drop(plane);
-        let mut plane = Self::load_with(settings, States::ByCookie)?;
+        // Before 5.12 the kernel refuses programs with atomic instructions that have a result,
+        let mut plane = Self::load_with(settings, Transport::Rings, States::WithSocket)?;
+        plane.verdicts.push(Verdict {
+            probe: "records",
+            standing: Standing::Degraded,
+            reason:
+                "go through ring buffers, because the kernel's programs have no atomic instructions (5.12 has them): \
+                     each costs about 100 ns more"
+                    .to_owned(),
+        });
+        if plane.is_whole() {
+            return Ok(plane);
+        }
+        let transport = plane.verdicts.pop();
+        drop(plane);
+        // and before 5.11 tracing programs that use socket storage.
+        let mut plane = Self::load_with(settings, Transport::Rings, States::ByCookie)?;
+        plane.verdicts.extend(transport);
         plane.verdicts.push(Verdict {
             probe: "socket state",
             standing: Standing::Degraded,
@@ -138,11 +156,22 @@ impl Plane {
         Ok(plane)
     }
 
-    fn load_with(settings: Settings, states: States) -> Result<Self, LoadError> {
-        let loaded = load::load(settings, states)?;
+    /// Whether the kernel took every program that it has the hook for.
+    fn is_whole(&self) -> bool {
+        !self.verdicts.iter().any(|verdict| verdict.standing == Standing::Broken)
+    }
+
+    fn load_with(settings: Settings, transport: Transport, states: States) -> Result<Self, LoadError> {
+        let loaded = load::load(settings, transport, states)?;
         let (mut ebpf, btf) = (loaded.ebpf, loaded.btf);
         let cpus = load::cpus().map_err(|source| LoadError::NoBtf { source })?;
-        let rings = Rings::make(map_mut(&mut ebpf, "RINGS")?, cpus, settings.ring_bytes)?;
+        let buffers = match transport {
+            Transport::Exchange => {
+                let sizes = Sizes::of(settings.buffer_bytes);
+                Buffers::Exchange(Exchange::new(shared(&mut ebpf, sizes.map())?, cpus, sizes)?)
+            }
+            Transport::Rings => Buffers::Rings(Rings::make(map_mut(&mut ebpf, "RINGS")?, cpus, settings.buffer_bytes)?),
+        };
 
         let mut verdicts = Vec::new();
         for hook in TRACEPOINTS {
@@ -175,7 +204,7 @@ impl Plane {
             programs,
             missed_runs: 0,
             ebpf,
-            rings,
+            merge: Merge::new(buffers),
             orders,
             newest_order,
             given: 0,
@@ -193,13 +222,13 @@ impl Plane {
 
     /// Hands over the records that are ready, in order of time. How many there were.
     pub fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> usize {
-        self.rings.poll(now().0, sink)
+        self.merge.poll(now().0, sink)
     }
 
     /// Hands over every record that is left, however young. For the end, when nothing is attached any more or nobody
     /// waits for what comes.
     pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
-        self.rings.flush(sink);
+        self.merge.flush(sink);
     }
 
     /// Detaches every program. Records already written can still be polled.
@@ -266,7 +295,7 @@ impl Plane {
             bad_packets: sum(Counter::BadPacket),
             no_storage: sum(Counter::NoStorage),
             copy_failed: sum(Counter::CopyFailed),
-            late: self.rings.late(),
+            late: self.merge.late(),
             missed_runs: self.missed_runs(),
         }
     }
@@ -361,6 +390,14 @@ where
 
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, LoadError> {
     ebpf.map_mut(name).ok_or_else(|| missing_map(name))
+}
+
+/// A map as nothing but its memory.
+fn shared<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a MapData, LoadError> {
+    match map_mut(ebpf, name)? {
+        Map::Array(map) => Ok(map),
+        _ => Err(missing_map(name)),
+    }
 }
 
 fn typed<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>

@@ -40,8 +40,8 @@ const BUSY_PAUSE: Duration = Duration::from_micros(500);
 const IDLE_PAUSE: Duration = Duration::from_millis(10);
 /// After a round of so many records there is no pause: more came while they were worked on, and the buffers fill.
 const FULL_ROUND_RECORDS: usize = 256;
-/// The thread that empties the ring buffers goes before ordinary work, or it loses records when all CPUs are busy: it has
-/// 10 to 40 ms before a ring is full, and a CPU with a queue of equals makes it wait as long. It runs for a few percent of the
+/// The thread that empties the buffers goes before ordinary work, or it loses records when all CPUs are busy: it has
+/// some tens of milliseconds before one is full, and a CPU with a queue of equals makes it wait as long. It runs for a few percent of the
 /// time. The threads that export stay as they are.
 const NICE: i32 = -10;
 /// How long what is waiting may take to be delivered at the end.
@@ -114,8 +114,8 @@ impl Session {
             Signals::take_over().map_err(|error| Failure::Other(format!("cannot handle signals: {error}")))?;
         let since = SystemClock.now();
         let mut settings = Settings::default();
-        if let Some(kib) = args.ring_kib {
-            settings.ring_bytes = kib * 1024;
+        if let Some(kib) = args.buffer_kib {
+            settings.buffer_bytes = kib * 1024;
         }
         let plane = Plane::load(settings).map_err(|error| Failure::CannotTrace(error.to_string()))?;
         for verdict in plane.verdicts() {

@@ -1,5 +1,5 @@
-//! A ring buffer that overflows: the ledger knows it to the record. Alone in its file, because whatever else happens on the
-//! machine meanwhile fills the same tiny rings.
+//! Buffers that overflow: the ledger knows it to the record. Alone in its file, because whatever else happens on the machine
+//! meanwhile fills the same tiny buffers.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ const TRIES: u32 = 20;
 const TRY: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_ring_that_overflows_is_accounted_for_to_the_record() {
-    let agent = Launch::new().args(["--ring-kib", "4"]).start();
+fn buffers_that_overflow_are_accounted_for_to_the_record() {
+    let agent = Launch::new().args(["--buffer-kib", "4"]).start();
     let counters = PinnedCounters::of(agent.pid(), "COUNTERS");
     const ATTEMPTED: u32 = 0;
     const RING_FULL: u32 = 1;
-    // Nobody empties the rings now: a few records fill them.
+    // Nobody empties the buffers now: a few records fill them.
     agent.child().signal(Signal::STOP);
     let mut wire = Wire::open();
     for number in 0..500 {
         wire.exchange(get(&format!("/overflow/{number}")), ok("lost"));
     }
-    assert!(counters.sum(RING_FULL) >= 400, "the rings did not overflow");
+    assert!(counters.sum(RING_FULL) >= 400, "the buffers did not overflow");
     agent.child().signal(Signal::CONT);
-    // It goes on with what comes. Rings as small as these lose records again and again, so it may take some tries.
+    // It goes on with what comes. Buffers as small as these lose records again and again, so it may take some tries.
     let server = (0..TRIES).find_map(|number| {
         let path = format!("/overflow/after/{number}");
         wire.exchange(get(&path), ok("seen"));

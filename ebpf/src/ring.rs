@@ -1,0 +1,18 @@
+//! The kernel plane for kernels before 5.12: everything is as in `main.rs`, but that records go through the kernel's ring
+//! buffers, because programs have no atomic instruction with a result there.
+#![no_std]
+#![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+#[path = "emit_ring.rs"]
+mod emit;
+mod kernel;
+mod maps;
+mod object;
+mod packet;
+mod settings;
+mod socket;
+mod state;
+mod task;
+mod touch;
+mod wire;

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use aya::maps::MapData;
 use wirespan_common::exchange::{self, HALVES_AT, SLACK_BYTES, size, stride};
 
+use super::buffers::Block;
 use super::load::LoadError;
-use super::merge::Batch;
 use crate::system::Shared;
 
 /// All CPUs' halves.
@@ -89,7 +89,7 @@ impl Exchange {
 
     /// Takes what a CPU's programs wrote, unless it may be more than `room` bytes; `now_ns` is the time. If records may
     /// be left, gives the time that they are not older than, but for the time a program takes.
-    pub(super) fn read(&mut self, cpu: usize, now_ns: u64, room: usize, batch: &mut Batch<'_>) -> Option<u64> {
+    pub(super) fn read(&mut self, cpu: usize, now_ns: u64, room: usize, block: &mut Block) -> Option<u64> {
         let part = cpu * self.part;
         let known = &mut self.cpus[cpu];
         let unfinished = match known.unfinished {
@@ -118,11 +118,11 @@ impl Exchange {
         }
         // What begins at the limit was refused. The largest record reaches into the slack.
         let len = (reserved as usize).min(self.limit as usize + SLACK_BYTES);
-        let at = batch.copy(&self.memory, part + HALVES_AT + half * self.stride, len);
+        let at = block.copy(&self.memory, part + HALVES_AT + half * self.stride, len);
         // From here on the half can be swapped in again.
         word.store(0, Ordering::Release);
         *known = Cpu { unfinished: None, since_ns: swapped_ns };
-        batch.add_slots(at, reserved.min(self.limit), exchange::records(committed));
+        block.add_slots(at, reserved.min(self.limit), exchange::records(committed));
         None
     }
 }

@@ -6,7 +6,8 @@ use wirespan_common::record::{Header, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
-use crate::probe::merge::{Buffers, Merge};
+use crate::probe::buffers::{Block, Buffers};
+use crate::probe::merge::Merge;
 
 const CPUS: usize = 2;
 const LIMIT: u32 = 4096;
@@ -35,9 +36,10 @@ impl Kernel {
         Self { file, sizes }
     }
 
-    fn agent(&self) -> Merge {
+    fn agent(&self) -> Agent {
         let memory = Shared::map(&self.file, CPUS * self.sizes.part()).expect("a mapping");
-        Merge::new(Buffers::Exchange(Exchange::over(memory, CPUS, self.sizes)))
+        let buffers = Buffers::Exchange(Exchange::over(memory, CPUS, self.sizes));
+        Agent { buffers, merge: Merge::default() }
     }
 
     fn add(&self, at: usize, by: u64) -> u64 {
@@ -74,10 +76,19 @@ impl Kernel {
     }
 }
 
+/// Stands for the agent: what it reads with.
+struct Agent {
+    buffers: Buffers,
+    merge: Merge,
+}
+
 /// Time and length of each record that is ready.
-fn poll(agent: &mut Merge, now_ns: u64) -> Vec<(u64, usize)> {
+fn poll(agent: &mut Agent, now_ns: u64) -> Vec<(u64, usize)> {
     let mut got = Vec::new();
-    agent.poll(now_ns, &mut |record| {
+    let mut block = Block::default();
+    let horizon_ns = agent.buffers.read(now_ns, usize::MAX, &mut block);
+    agent.merge.add([block], horizon_ns);
+    agent.merge.hand_over(&mut Vec::new(), &mut |record| {
         let time = Header::read_from_prefix(record).map_or(0, |(header, _)| header.time_ns);
         got.push((time, record.len()));
     });
@@ -117,7 +128,7 @@ fn a_half_is_read_when_the_last_program_has_finished_with_it() {
     kernel.commit(&slow, LATER_NS + 1, 500);
     assert_eq!(poll(&mut agent, 4 * LATER_NS), [(LATER_NS + 1, 500), (LATER_NS + 2, 40), (LATER_NS + 3, 50)]);
     assert_eq!(poll(&mut agent, 5 * LATER_NS), [(2 * LATER_NS + 4, 60)]);
-    assert_eq!(agent.late(), 0);
+    assert_eq!(agent.merge.late(), 0);
 }
 
 #[test]

@@ -112,6 +112,12 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
+    /// No thread to take records over with.
+    #[error("can't start a thread ({source}): raise the limit of processes (`ulimit -u`, or pids.max of the cgroup)")]
+    NoThread {
+        /// Why.
+        source: io::Error,
+    },
     /// A ring buffer could not be made.
     #[error("can't make a ring buffer of {bytes} bytes for CPU {cpu}: {reason}")]
     Ring {

@@ -1,7 +1,9 @@
 //! The kernel plane from user space: load, attach, say what works and what does not, read the records.
 
 pub mod btf;
+mod buffers;
 pub mod cgroup;
+mod drain;
 mod exchange;
 pub mod fields;
 pub mod load;

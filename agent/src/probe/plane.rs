@@ -1,6 +1,7 @@
 //! The kernel plane, loaded and attached.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, Program};
@@ -9,10 +10,11 @@ use aya::{Btf, Ebpf};
 use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
 
+use super::buffers::Buffers;
 use super::cgroup;
+use super::drain::Drain;
 use super::exchange::{Exchange, Sizes};
 use super::load::{self, LoadError, Settings, States, Transport, chain};
-use super::merge::{Buffers, Merge};
 use super::ring::Rings;
 use super::verdict::{Standing, Verdict};
 use crate::flow::{Cookie, Nanos};
@@ -22,7 +24,7 @@ use crate::flow::{Cookie, Nanos};
 pub struct Plane {
     /// Held for the programs and their links.
     ebpf: Ebpf,
-    merge: Merge,
+    drain: Drain,
     orders: BpfHashMap<MapData, u64, u32>,
     newest_order: Array<MapData, u32>,
     given: u32,
@@ -204,7 +206,7 @@ impl Plane {
             programs,
             missed_runs: 0,
             ebpf,
-            merge: Merge::new(buffers),
+            drain: Drain::start(buffers).map_err(|source| LoadError::NoThread { source })?,
             orders,
             newest_order,
             given: 0,
@@ -220,19 +222,25 @@ impl Plane {
         &self.verdicts
     }
 
-    /// Hands over the records that are ready, in order of time. How many there were.
-    pub fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> usize {
-        self.merge.poll(now().0, sink)
+    /// Hands over records that are ready, in order of time. Nothing that is handed over later is older than what is
+    /// returned.
+    pub fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> Nanos {
+        Nanos(self.drain.poll(sink))
     }
 
-    /// Hands over every record that is left, however young. For the end, when nothing is attached any more or nobody
-    /// waits for what comes.
-    pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
-        self.merge.flush(sink);
+    /// Waits until there may be something to hand over, at most so long.
+    pub fn wait(&self, at_most: Duration) {
+        self.drain.wait(at_most);
     }
 
-    /// Detaches every program. Records already written can still be polled.
-    pub fn detach(&mut self) {
+    /// Detaches every program and hands over every record that is left, however young. A program may still run on another
+    /// CPU for a moment: what it writes is handed over by another call.
+    pub fn finish(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        self.detach();
+        self.drain.flush(sink);
+    }
+
+    fn detach(&mut self) {
         self.missed_runs = self.missed_runs();
         self.programs.clear();
         let names: Vec<String> = self.ebpf.programs().map(|(name, _)| name.to_owned()).collect();
@@ -295,7 +303,7 @@ impl Plane {
             bad_packets: sum(Counter::BadPacket),
             no_storage: sum(Counter::NoStorage),
             copy_failed: sum(Counter::CopyFailed),
-            late: self.merge.late(),
+            late: self.drain.late(),
             missed_runs: self.missed_runs(),
         }
     }

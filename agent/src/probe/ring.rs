@@ -3,8 +3,8 @@
 use aya::maps::{ArrayOfMaps, Map, MapData, MapError, RingBuf};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 
+use super::buffers::Block;
 use super::load::{LoadError, chain};
-use super::merge::Batch;
 
 /// All ring buffers.
 pub(super) struct Rings {
@@ -37,7 +37,7 @@ impl Rings {
 
     /// Takes what a CPU's programs wrote, up to about `room` bytes. If records are left, gives the time of the last that
     /// was taken: the rest is not older, but for the time a program takes.
-    pub(super) fn read(&mut self, cpu: usize, room: usize, batch: &mut Batch<'_>) -> Option<u64> {
+    pub(super) fn read(&mut self, cpu: usize, room: usize, block: &mut Block) -> Option<u64> {
         let mut taken = 0;
         let mut last = 0;
         loop {
@@ -46,7 +46,7 @@ impl Rings {
             }
             let item = self.rings[cpu].next()?;
             taken += item.len();
-            last = batch.add(&item).unwrap_or(last);
+            last = block.add(&item).unwrap_or(last);
         }
     }
 }

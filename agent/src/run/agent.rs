@@ -77,8 +77,6 @@ struct Intake<K, L> {
     table: Table<L>,
     decisions: Vec<Decision>,
     fact: Vec<u8>,
-    /// Records of this round.
-    records: usize,
     /// Records since the start.
     total: u64,
 }
@@ -101,7 +99,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             boot_to_unix_ns: clock.boot_to_unix_ns(),
             clock,
             ledger,
-            intake: Intake { sink, table, decisions: Vec::new(), fact: Vec::new(), records: 0, total: 0 },
+            intake: Intake { sink, table, decisions: Vec::new(), fact: Vec::new(), total: 0 },
             steering: Vec::new(),
             counts: Counts::default(),
             tick: Timer::new(now, TICK_NS),
@@ -129,12 +127,16 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         self.pass_on();
     }
 
-    /// One round. Gives how many records there were.
-    pub(crate) fn step(&mut self) -> usize {
+    /// Waits until there may be something for a round, at most so long.
+    pub(crate) fn wait(&mut self, at_most: Duration) {
+        self.source.wait(at_most);
+    }
+
+    /// One round.
+    pub(crate) fn step(&mut self) {
         let now = self.clock.now();
-        self.intake.records = 0;
         let intake = &mut self.intake;
-        let until = self.source.poll(now, &mut |record| intake.take(record));
+        let until = self.source.poll(&mut |record| intake.take(record));
         if self.clock_check.is_due(now) {
             self.compare_clocks(until);
         }
@@ -147,7 +149,6 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             self.tell_counts(until);
         }
         self.pass_on();
-        self.intake.records
     }
 
     /// Detaches, and works on all that is left. Gives back the sink.
@@ -215,7 +216,6 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
 impl<K: Sink, L: Lookup> Intake<K, L> {
     /// Passes a record on, behind the facts that it needs.
     fn take(&mut self, record: &[u8]) {
-        self.records += 1;
         self.total += 1;
         let (time, tasks) = self.look_at(record);
         for task in tasks {

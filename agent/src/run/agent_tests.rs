@@ -48,15 +48,17 @@ impl World {
 }
 
 impl Source for World {
-    fn poll(&mut self, now: Nanos, receive: Receive<'_>) -> Nanos {
+    fn wait(&mut self, _: Duration) {}
+
+    fn poll(&mut self, receive: Receive<'_>) -> Nanos {
         let records = self.rounds.borrow_mut().pop_front().unwrap_or_default();
         records.iter().for_each(|record| receive(record));
-        Nanos(now.0.saturating_sub(1))
+        Nanos(self.now.get().saturating_sub(1))
     }
 
     fn finish(&mut self, receive: Receive<'_>) {
         self.told.borrow_mut().push("finish".to_owned());
-        self.poll(Nanos(0), receive);
+        self.poll(receive);
     }
 
     fn steer(&mut self, cookie: Cookie, mode: Mode) {

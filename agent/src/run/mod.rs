@@ -11,7 +11,6 @@ use std::env;
 use std::io::Write;
 use std::process;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -32,18 +31,8 @@ use self::sink::{Recorder, Spans};
 use crate::cli::{Format, RecordArgs, RunArgs, TraceArgs};
 use crate::exit::Failure;
 
-/// Pause between two rounds while records come. Short, so that records are still in the caches when they are read, and the
-/// agent's turns too short to be felt (measured with nginx at full speed: 5 ms cost it 20 % of its requests, 2 ms 12 to
-/// 14 %, 1 ms 8 %, 0.5 ms 8 %).
-const BUSY_PAUSE: Duration = Duration::from_micros(500);
-/// Pause when nothing comes: 100 wake-ups a second cost next to nothing, and a span is not shown later for it.
+/// When nothing comes, signals are looked for this often: 100 wake-ups a second cost next to nothing.
 const IDLE_PAUSE: Duration = Duration::from_millis(10);
-/// After a round of so many records there is no pause: more came while they were worked on, and the buffers fill.
-const FULL_ROUND_RECORDS: usize = 256;
-/// The thread that empties the buffers goes before ordinary work, or it loses records when all CPUs are busy: it has
-/// some tens of milliseconds before one is full, and a CPU with a queue of equals makes it wait as long. It runs for a few percent of the
-/// time. The threads that export stay as they are.
-const NICE: i32 = -10;
 /// How long what is waiting may take to be delivered at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -151,7 +140,7 @@ impl Session {
     }
 }
 
-/// Rounds until told to end. The pause between them doubles while nothing comes.
+/// Rounds until told to end.
 fn rounds<S, K, L, C>(
     agent: &mut Agent<S, K, L, C>,
     signals: &Signals,
@@ -164,13 +153,8 @@ where
     L: wirespan::proc::describe::Lookup,
     C: Clock,
 {
-    // Without the right to it we do without it.
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("the priority of the core thread stays as it is: {error}");
-    }
-    let mut pause = BUSY_PAUSE;
     while !signals.end() && end.is_none_or(|end| SystemClock.now() < end) {
-        let records = agent.step();
+        agent.step();
         if signals.take_report() {
             agent.account();
             say_report(&agent.sink().report(), ledger);
@@ -178,10 +162,7 @@ where
         if let Some(failure) = agent.sink().failure() {
             return Err(failure);
         }
-        if records < FULL_ROUND_RECORDS {
-            pause = if records > 0 { BUSY_PAUSE } else { (pause * 2).min(IDLE_PAUSE) };
-            thread::sleep(pause);
-        }
+        agent.wait(IDLE_PAUSE);
     }
     Ok(())
 }

@@ -1,30 +1,24 @@
 //! The kernel plane as a source of records.
 
+use std::time::Duration;
+
 use wirespan::flow::{Cookie, Nanos};
 use wirespan::probe::Plane;
 use wirespan_common::mode::Mode;
-use wirespan_common::record::Header;
-use zerocopy::FromBytes;
 
 use super::source::{Counts, Receive, Source};
 
-/// Where nothing was handed over, nothing that comes later is older than this: the plane holds back younger records for
-/// a fraction of it, so that they come in order.
-const HELD_BACK_NS: u64 = 1_000_000;
-
 impl Source for Plane {
-    fn poll(&mut self, now: Nanos, receive: Receive<'_>) -> Nanos {
-        let mut last = None;
-        Plane::poll(self, &mut |record| {
-            last = Header::read_from_prefix(record).ok().map(|(header, _)| Nanos(header.time_ns)).or(last);
-            receive(record);
-        });
-        last.unwrap_or(Nanos(now.0.saturating_sub(HELD_BACK_NS)))
+    fn poll(&mut self, receive: Receive<'_>) -> Nanos {
+        Plane::poll(self, receive)
+    }
+
+    fn wait(&mut self, at_most: Duration) {
+        Plane::wait(self, at_most);
     }
 
     fn finish(&mut self, receive: Receive<'_>) {
-        self.detach();
-        self.drain(receive);
+        Plane::finish(self, receive);
     }
 
     fn steer(&mut self, cookie: Cookie, mode: Mode) {

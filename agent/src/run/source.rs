@@ -1,5 +1,7 @@
 //! Where records come from: the kernel plane, or a test.
 
+use std::time::Duration;
+
 use wirespan::flow::{Cookie, Nanos};
 use wirespan_common::mode::Mode;
 
@@ -9,7 +11,10 @@ pub(crate) type Receive<'a> = &'a mut dyn FnMut(&[u8]);
 /// What the agent reads and steers.
 pub(crate) trait Source {
     /// Hands over what has come, merged by time. Nothing that is handed over later is older than what is returned.
-    fn poll(&mut self, now: Nanos, receive: Receive<'_>) -> Nanos;
+    fn poll(&mut self, receive: Receive<'_>) -> Nanos;
+
+    /// Waits until something may have come, at most so long.
+    fn wait(&mut self, at_most: Duration);
 
     /// Detaches everything and hands over all that is left.
     fn finish(&mut self, receive: Receive<'_>);

@@ -1,0 +1,180 @@
+//! The thread that takes records over from the kernel, in time.
+//!
+//! Their buffers there are full after some tens of milliseconds, and on a machine whose CPUs are all busy a thread may wait
+//! as long for its turn. So this one does next to nothing, a copy of what there is, and in return goes before all ordinary
+//! work; what is done with the records, ten times the work, waits its turn like everybody else.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::buffers::{Block, Buffers};
+use super::merge::Merge;
+use super::plane::now;
+use crate::system;
+
+/// Records that were taken over and wait to be handed on take at most this much, bytes; then the rest stays with the kernel.
+/// It is what a burst may bring while the core works on the beginning of it.
+const WAITING_BYTES: usize = 16 << 20;
+/// Pause while records come: short, so that they are still in the CPU's cache when they are read.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// Pause when nothing comes: 100 wake-ups a second cost next to nothing.
+const IDLE_PAUSE: Duration = Duration::from_millis(10);
+/// Blocks of at most this size are kept to be used again; larger ones go back to the system, bytes.
+const SPARE_BYTES: usize = 1 << 20;
+/// And at most so many.
+const SPARES: usize = 4;
+
+/// Takes records over on a thread of its own, and hands them on in order of time.
+pub(super) struct Drain {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Buffers>>,
+    /// What the thread left when it ended.
+    buffers: Option<Buffers>,
+    merge: Merge,
+    freed: Vec<Block>,
+    /// More than what was handed over is ready.
+    is_behind: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    taken: Mutex<Taken>,
+    /// Told when blocks were added.
+    added: Condvar,
+    /// Bytes taken over and not handed on.
+    held: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Taken {
+    blocks: Vec<Block>,
+    /// Up to this time nothing is missing in these and all earlier blocks.
+    horizon_ns: u64,
+    spares: Vec<Block>,
+    ends: bool,
+}
+
+impl Drain {
+    /// Begins to take records over.
+    ///
+    /// # Errors
+    /// If there can be no more threads.
+    pub(super) fn start(buffers: Buffers) -> std::io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let of_thread = Arc::clone(&shared);
+        let begun = Arc::new(Barrier::new(2));
+        let begins = Arc::clone(&begun);
+        let thread = thread::Builder::new().name("drain".to_owned()).spawn(move || {
+            if let Err(error) = system::go_before_ordinary_work() {
+                tracing::debug!("the thread that takes records over has no priority: {error}");
+            }
+            begins.wait();
+            of_thread.run(buffers)
+        })?;
+        // The right to set priorities may be given up afterwards.
+        begun.wait();
+        let (merge, freed) = (Merge::default(), Vec::new());
+        Ok(Self { shared, thread: Some(thread), buffers: None, merge, freed, is_behind: false })
+    }
+
+    /// Hands over, in order of time, what is ready. Nothing handed over later is older than the time returned.
+    pub(super) fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> u64 {
+        let mut taken = self.shared.lock();
+        taken.spares.append(&mut self.freed);
+        taken.spares.truncate(SPARES);
+        let (blocks, horizon_ns) = (std::mem::take(&mut taken.blocks), taken.horizon_ns);
+        drop(taken);
+        self.merge.add(blocks, horizon_ns);
+        let (complete_ns, is_all) = self.merge.hand_over(&mut self.freed, sink);
+        self.is_behind = !is_all;
+        let freed: usize = self.freed.iter().map(Block::bytes).sum();
+        self.shared.held.fetch_sub(freed, Ordering::Relaxed);
+        self.freed.iter_mut().for_each(Block::clear);
+        self.freed.retain(|block| block.capacity() <= SPARE_BYTES);
+        complete_ns
+    }
+
+    /// Waits until there may be something to hand over, at most so long.
+    pub(super) fn wait(&self, at_most: Duration) {
+        if self.is_behind {
+            return;
+        }
+        // What waits for slower programs is ready at the next turn of the thread.
+        let at_most = if self.merge.is_empty() { at_most } else { at_most.min(BUSY_PAUSE) };
+        let taken = self.shared.lock();
+        let is_idle = |taken: &mut Taken| taken.blocks.is_empty() && !taken.ends;
+        drop(self.shared.added.wait_timeout_while(taken, at_most, is_idle));
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.shared.lock().ends = true;
+        thread.thread().unpark();
+        // It does not panic; if it did, what it had not taken over would show as in flight.
+        if let Ok(buffers) = thread.join() {
+            let mut taken = self.shared.lock();
+            self.merge.add(std::mem::take(&mut taken.blocks), taken.horizon_ns);
+            self.buffers = Some(buffers);
+        }
+    }
+
+    /// Ends the thread and hands over every record that is left, however young.
+    pub(super) fn flush(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        self.end();
+        if let Some(buffers) = &mut self.buffers {
+            let mut block = Block::default();
+            buffers.read(now().0, usize::MAX, &mut block);
+            self.merge.add([block], u64::MAX);
+        }
+        while !self.merge.hand_over(&mut self.freed, sink).1 {}
+        self.freed.clear();
+    }
+
+    /// Records that were handed over after younger ones.
+    pub(super) fn late(&self) -> u64 {
+        self.merge.late()
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn run(&self, mut buffers: Buffers) -> Buffers {
+        let mut pause = BUSY_PAUSE;
+        let mut block = Block::default();
+        loop {
+            let room = WAITING_BYTES.saturating_sub(self.held.load(Ordering::Relaxed));
+            let horizon_ns = buffers.read(now().0, room, &mut block);
+            let is_idle = block.is_empty();
+            let mut taken = self.lock();
+            if taken.ends {
+                // What was read in this very round must not be lost.
+                taken.blocks.push(block);
+                return buffers;
+            }
+            taken.horizon_ns = horizon_ns;
+            if is_idle {
+                drop(taken);
+                pause = (pause * 2).min(IDLE_PAUSE);
+            } else {
+                self.held.fetch_add(block.bytes(), Ordering::Relaxed);
+                let next = taken.spares.pop().unwrap_or_default();
+                taken.blocks.push(std::mem::replace(&mut block, next));
+                drop(taken);
+                self.added.notify_one();
+                pause = BUSY_PAUSE;
+            }
+            thread::park_timeout(pause);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

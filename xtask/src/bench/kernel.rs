@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::bench::agent::Agent;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::plane::{Plane, RunTime, RunTimes};
-use crate::bench::server::{Nginx, wrk};
+use crate::bench::server::{Server, wrk};
 use crate::step::Steps;
 
 /// Length of the run.
@@ -33,7 +33,7 @@ const LIMIT_PACKET_NS: f64 = 300.0;
 const LIMIT_TOUCH_NS: f64 = 130.0;
 
 pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
-    let nginx = Nginx::start()?;
+    let nginx = Server::nginx()?;
     let agent = Agent::start(&["--only", &nginx.selector()], &[])?;
     let padding = format!("X-Padding: {}", "x".repeat(PADDING_BYTES));
     let url = format!("http://{}/small", nginx.address());

@@ -8,6 +8,7 @@ mod churn;
 mod client;
 mod cpu;
 mod document;
+mod exchange;
 mod figure;
 mod fixed;
 mod interleave;

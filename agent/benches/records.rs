@@ -21,8 +21,8 @@ use zerocopy::{FromZeros, IntoBytes};
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
-/// Requests in the part of the log that is measured. `cargo xtask bench agent` divides by it.
-const REQUESTS: u64 = 2_000;
+/// Requests in the part of the log that is measured. `cargo xtask bench agent` reads it from the report and divides by it.
+const REQUESTS: [u64; 1] = [2_000];
 
 /// Requests before, which fill tables and allocate what is kept.
 const REQUESTS_BEFORE: u64 = 1_000;
@@ -50,28 +50,28 @@ fn main() {
 }
 
 /// Records to spans, on connections that stay open.
-#[divan::bench]
-fn keep_alive_to_spans(bencher: Bencher<'_, '_>) {
-    bench(bencher, false, false);
+#[divan::bench(args = REQUESTS)]
+fn keep_alive_to_spans(bencher: Bencher<'_, '_>, requests: u64) {
+    bench(bencher, requests, false, false);
 }
 
 /// Records to bytes, on connections that stay open.
-#[divan::bench]
-fn keep_alive_to_bytes(bencher: Bencher<'_, '_>) {
-    bench(bencher, false, true);
+#[divan::bench(args = REQUESTS)]
+fn keep_alive_to_bytes(bencher: Bencher<'_, '_>, requests: u64) {
+    bench(bencher, requests, false, true);
 }
 
 /// Records to bytes, each request on a connection of its own.
-#[divan::bench]
-fn churn_to_bytes(bencher: Bencher<'_, '_>) {
-    bench(bencher, true, true);
+#[divan::bench(args = REQUESTS)]
+fn churn_to_bytes(bencher: Bencher<'_, '_>, requests: u64) {
+    bench(bencher, requests, true, true);
 }
 
-fn bench(bencher: Bencher<'_, '_>, churn: bool, encodes: bool) {
+fn bench(bencher: Bencher<'_, '_>, requests: u64, churn: bool, encodes: bool) {
     let mut world = World::new();
     let opening = world.opening();
     let before = world.requests(REQUESTS_BEFORE, churn);
-    let measured = world.requests(REQUESTS, churn);
+    let measured = world.requests(requests, churn);
     let records = measured.records.len();
     bencher
         .counter(ItemsCount::new(records))

@@ -82,11 +82,6 @@ impl Agent {
         self.child.0.id()
     }
 
-    /// Seconds of processor time that it has used so far.
-    pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        cpu::seconds_of_threads(self.pid())
-    }
-
     /// Bytes of memory that it holds now.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
         cpu::resident_bytes(self.pid())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::bench::client::{REQUEST, read_answer};
-use crate::bench::cpu;
+use crate::bench::cpu::Watch;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Variant, interleaved};
 use crate::bench::server::Server;
@@ -32,9 +32,9 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
     let agent = Variant::new("agent", &["--only", &nginx.selector()]).with_environment(&sink.environment());
     let say = format!("{PER_SECOND} connections per second, one request on each");
     let measured = interleaved(&say, ROUNDS, &[agent], steps, || {
-        let before = cpu::seconds_of_threads(nginx.worker()?)?;
+        let watch = Watch::of(&[nginx.worker()?])?;
         let seconds = connections(nginx.address())?;
-        Ok((seconds, cpu::seconds_of_threads(nginx.worker()?)? - before))
+        Ok((seconds, watch.seconds()?))
     })?;
     let measured = measured.concat();
     let count = as_f64(PER_SECOND * RUN.as_secs());

@@ -1,27 +1,39 @@
 //! Processor time and memory of processes that are measured.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Clock ticks of `/proc/PID/stat`: `USER_HZ`, 100 on every architecture that Rust runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
+use crate::bench::figure::as_f64;
 
-/// Seconds of processor time that a process has used so far, those of its ended threads included; in steps of 10 ms.
-pub(super) fn seconds(pid: u32) -> Result<f64> {
-    let (path, text) = read(pid, "stat")?;
-    stat(&text)
-        .map(|stat| crate::bench::figure::as_f64(stat.ticks) / TICKS_PER_SECOND)
-        .with_context(|| format!("{path} makes no sense"))
+/// The processor time that some processes use, to the nanosecond, from when this is made. What a thread uses that ends
+/// meanwhile is not counted: servers keep theirs.
+pub(super) struct Watch {
+    pids: Vec<u32>,
+    before: BTreeMap<u32, u64>,
 }
 
-/// Seconds of processor time of the threads that a process has now, to the nanosecond.
-pub(super) fn seconds_of_threads(pid: u32) -> Result<f64> {
-    let folder = format!("/proc/{pid}/task");
-    let threads = fs::read_dir(&folder).with_context(|| format!("{folder} cannot be read"))?;
-    let nanoseconds = threads.flatten().filter_map(|thread| on_cpu(&thread.path().join("schedstat"))).sum::<u64>();
-    Ok(crate::bench::figure::as_f64(nanoseconds) / 1e9)
+impl Watch {
+    /// Begins to watch these processes, of which each must live.
+    pub(super) fn of(pids: &[u32]) -> Result<Self> {
+        let mut before = BTreeMap::new();
+        for pid in pids {
+            before.extend(threads(*pid)?);
+        }
+        Ok(Self { pids: pids.to_vec(), before })
+    }
+
+    /// Seconds of processor time since.
+    pub(super) fn seconds(&self) -> Result<f64> {
+        let mut nanoseconds = 0;
+        for pid in &self.pids {
+            let used = threads(*pid)?.into_iter().map(|(id, used)| used - self.before.get(&id).unwrap_or(&0));
+            nanoseconds += used.sum::<u64>();
+        }
+        Ok(as_f64(nanoseconds) / 1e9)
+    }
 }
 
 /// Bytes of memory that a process holds now.
@@ -38,23 +50,15 @@ pub(super) fn family(pid: u32) -> Vec<u32> {
     let parents: Vec<_> = entries
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
-            Some((pid, stat(&fs::read_to_string(entry.path().join("stat")).ok()?)?.parent))
+            Some((pid, parent(&fs::read_to_string(entry.path().join("stat")).ok()?)?))
         })
         .collect();
     descendants(pid, &parents)
 }
 
-struct Stat {
-    parent: u32,
-    ticks: u64,
-}
-
-/// From `/proc/PID/stat`. The name in parentheses may hold anything, so counting starts behind it.
-fn stat(text: &str) -> Option<Stat> {
-    let (_, fields) = text.rsplit_once(") ")?;
-    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
-    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some(Stat { parent: fields.get(1)?.parse().ok()?, ticks: number(11)? + number(12)? })
+/// The parent's process id from `/proc/PID/stat`. The name in parentheses may hold anything, so counting starts behind it.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn descendants(pid: u32, parents: &[(u32, u32)]) -> Vec<u32> {
@@ -69,9 +73,16 @@ fn descendants(pid: u32, parents: &[(u32, u32)]) -> Vec<u32> {
     family
 }
 
-/// The first field of `schedstat`: nanoseconds on a processor.
-fn on_cpu(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse().ok()
+/// The threads that a process has now, with the nanoseconds that each has used.
+fn threads(pid: u32) -> Result<Vec<(u32, u64)>> {
+    let folder = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&folder).with_context(|| format!("{folder} cannot be read"))?.flatten();
+    let used = |path: &Path| fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse().ok();
+    // A thread that ends just now has no time any more.
+    let thread = |entry: fs::DirEntry| {
+        Some((entry.file_name().to_str()?.parse().ok()?, used(&entry.path().join("schedstat"))?))
+    };
+    Ok(threads.filter_map(thread).collect())
 }
 
 fn read(pid: u32, name: &str) -> Result<(String, String)> {
@@ -85,10 +96,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_time_is_found_behind_any_name() {
-        let stat = super::stat("7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 3 4 20 0 1 0 9 9 9").unwrap();
-        assert_eq!((stat.parent, stat.ticks), (1, 200));
-        assert!(super::stat("7 (x) S").is_none());
+    fn the_parent_is_found_behind_any_name() {
+        assert_eq!(parent("7 (a) b) S 1 7 7 0 -1"), Some(1));
+        assert_eq!(parent("7 (x) S"), None);
     }
 
     #[test]
@@ -98,8 +108,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_works_uses_processor_time() {
-        let pid = std::process::id();
-        let before = seconds_of_threads(pid).unwrap();
-        while seconds_of_threads(pid).unwrap() <= before {}
+        let watch = Watch::of(&[std::process::id()]).unwrap();
+        while watch.seconds().unwrap() <= 0.0 {}
     }
 }

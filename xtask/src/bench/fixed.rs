@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::cpu;
+use crate::bench::cpu::Watch;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Measured, Variant, interleaved};
 use crate::bench::paced::{Load, Paced};
@@ -61,9 +61,9 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
         let name = format!("{per_second} requests per second");
         let load = Load::http(nginx.address(), CONNECTIONS, per_second, RUN);
         let measured = interleaved(&name, rounds, &variants, steps, || {
-            let before = cpu::seconds_of_threads(nginx.worker()?)?;
+            let watch = Watch::of(&[nginx.worker()?])?;
             let paced = load.run()?;
-            Ok(Run { paced, server_seconds: cpu::seconds_of_threads(nginx.worker()?)? - before })
+            Ok(Run { paced, server_seconds: watch.seconds()? })
         })?;
         for (variant, measured) in variants.iter().zip(&measured) {
             // The harder way to trace has the targets.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::bench::agent::{Agent, Records};
+use crate::bench::cpu::Watch;
 use crate::bench::statistics::Aba;
 use crate::step::Steps;
 
@@ -49,9 +50,9 @@ impl Variant {
     /// Runs a load beside the agent.
     pub(super) fn beside<T>(&self, load: impl FnOnce() -> Result<T>) -> Result<Measured<T>> {
         let agent = self.start()?;
-        let before = agent.cpu_seconds()?;
+        let watch = Watch::of(&[agent.pid()])?;
         let load = load()?;
-        let agent_seconds = agent.cpu_seconds()? - before;
+        let agent_seconds = watch.seconds()?;
         Ok(Measured { load, agent_seconds, records: Some(agent.stop()?.records) })
     }
 }

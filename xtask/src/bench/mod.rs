@@ -23,6 +23,7 @@ mod server;
 mod sink;
 mod statistics;
 mod unrelated;
+mod user_space;
 
 use std::fs;
 use std::time::Instant;
@@ -94,6 +95,12 @@ const BENCHES: &[Bench] = &[
         name: "memory",
         about: "What the agent holds: its resident memory, and its maps as the kernel accounts for them. A connection counts at each end that is traced.",
         measures: memory::measure,
+    },
+    Bench {
+        name: "agent",
+        about: "User space alone, on a log of records that is made the same each time (`cargo bench -p wirespan`; needs no rights): 64 connections, both ends on this \
+                machine, so four records and two spans for a request. *To bytes* includes the encoding for OTLP, *churn* opens and closes a connection for each request. The figures are medians.",
+        measures: user_space::measure,
     },
 ];
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::cpu;
+use crate::bench::cpu::Watch;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Measured, Variant, interleaved};
 use crate::bench::server::{Server, wrk};
@@ -48,9 +48,9 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
         Variant::new("whole agent with OTLP, wrk traced too", &["--only", &only]).with_environment(&sink.environment()),
     ];
     let measured = interleaved("nginx at full speed", ROUNDS, &variants, steps, || {
-        let before = cpu::seconds_of_threads(nginx.worker()?)?;
+        let watch = Watch::of(&[nginx.worker()?])?;
         let (requests, per_second) = wrk(&url, CONNECTIONS, RUN, &[])?;
-        let server_seconds = cpu::seconds_of_threads(nginx.worker()?)? - before;
+        let server_seconds = watch.seconds()?;
         Ok(Run { requests, per_second, server_seconds })
     })?;
     let rates = measured.iter().flatten().map(|aba| aba.before.load.per_second).collect::<Vec<_>>();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::cpu;
+use crate::bench::cpu::Watch;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Variant, interleaved};
 use crate::bench::paced::{Answer, Load};
@@ -47,9 +47,9 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
         time: RUN,
     };
     let measured = interleaved(&format!("redis, {PER_SECOND} operations per second"), ROUNDS, &[agent], steps, || {
-        let before = cpu::seconds_of_threads(redis.pid())?;
+        let watch = Watch::of(&[redis.pid()])?;
         let paced = load.run()?;
-        Ok((paced, cpu::seconds_of_threads(redis.pid())? - before))
+        Ok((paced, watch.seconds()?))
     })?;
     let measured = measured.concat();
     let requests = as_f64(PER_SECOND * RUN.as_secs());

@@ -79,9 +79,8 @@ fn threads(pid: u32) -> Result<Vec<(u32, u64)>> {
     let threads = fs::read_dir(&folder).with_context(|| format!("{folder} cannot be read"))?.flatten();
     let used = |path: &Path| fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse().ok();
     // A thread that ends just now has no time any more.
-    let thread = |entry: fs::DirEntry| {
-        Some((entry.file_name().to_str()?.parse().ok()?, used(&entry.path().join("schedstat"))?))
-    };
+    let thread =
+        |entry: fs::DirEntry| Some((entry.file_name().to_str()?.parse().ok()?, used(&entry.path().join("schedstat"))?));
     Ok(threads.filter_map(thread).collect())
 }
 

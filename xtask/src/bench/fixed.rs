@@ -82,8 +82,7 @@ fn of_load(name: &str, measured: &[Measurement], has_targets: bool) -> Vec<Figur
     };
     let agent_cores = |aba: &Measurement| aba.with.agent_seconds / aba.with.load.paced.seconds;
     let agent_us = |aba: &Measurement| aba.with.agent_seconds * 1e6 / as_f64(aba.with.load.paced.requests);
-    let server_us =
-        |aba: &Measurement| aba.more(|run| run.load.server_seconds * 1e6 / as_f64(run.load.paced.requests));
+    let server_us = |aba: &Measurement| aba.more(|run| run.load.server_seconds * 1e6 / as_f64(run.load.paced.requests));
     let p99 = over(measured, |aba| aba.before.load.paced.p99_us);
     let mut figures = vec![
         Figure::spread(

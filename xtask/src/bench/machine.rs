@@ -85,10 +85,7 @@ mod tests {
             commit: "0123456789ab".to_owned(),
             day: "2026-11-20".to_owned(),
         };
-        assert_eq!(
-            machine.line(),
-            "2026-11-20, commit 0123456789ab, Linux 6.18.0, 2 CPUs (Some CPU @ 2 GHz), 24 GiB."
-        );
+        assert_eq!(machine.line(), "2026-11-20, commit 0123456789ab, Linux 6.18.0, 2 CPUs (Some CPU @ 2 GHz), 24 GiB.");
         assert_eq!(processor(""), None);
     }
 }

@@ -142,7 +142,10 @@ impl Crowd {
     fn start() -> Result<Self> {
         let mut shell = command("sh");
         // Background jobs of a shell read from /dev/null unless told otherwise.
-        shell.args(["-c", "exec 3<&0; read count; while [ $count -gt 0 ]; do (read line <&3) & count=$((count-1)); done; wait"]);
+        shell.args([
+            "-c",
+            "exec 3<&0; read count; while [ $count -gt 0 ]; do (read line <&3) & count=$((count-1)); done; wait",
+        ]);
         shell.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let mut crowd = Self { shell: shell.spawn().context("sh cannot be started")? };
         let stdin = crowd.shell.stdin.as_mut().context("the shell's standard input was taken")?;
@@ -150,7 +153,9 @@ impl Crowd {
         let start = Instant::now();
         while cpu::family(crowd.shell.id()).len() <= PROCESSES {
             if start.elapsed() > PROCESSES_LIMIT {
-                bail!("{PROCESSES} processes cannot be had here: is the limit on processes (ulimit -u, pids.max) reached?");
+                bail!(
+                    "{PROCESSES} processes cannot be had here: is the limit on processes (ulimit -u, pids.max) reached?"
+                );
             }
             std::thread::sleep(LOOK);
         }

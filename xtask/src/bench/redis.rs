@@ -29,7 +29,8 @@ const ROUNDS: usize = 4;
 const LIMIT_PERCENT: f64 = 8.0;
 
 /// Sets a key to 64 bytes, which is about what a session or a counter needs.
-const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$64\r\n0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
+const SET: &[u8] =
+    b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$64\r\n0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
 
 /// `+OK\r\n`
 const SET_ANSWER_BYTES: u64 = 5;

@@ -96,7 +96,10 @@ mod tests {
     use super::*;
 
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()][..], bytes].concat()
+        let length = bytes.len();
+        let low = (length & 0x7f) as u8;
+        let varint = if length < 0x80 { vec![low] } else { vec![low | 0x80, u8::try_from(length >> 7).unwrap()] };
+        [&[number << 3 | 2][..], &varint, bytes].concat()
     }
 
     fn request(scope: &str, kinds: &[u8]) -> Vec<u8> {

@@ -48,18 +48,8 @@ fn figures(entry: &Entry) -> [Figure; 3] {
     let each = |number: f64| number / entry.requests;
     let allocations = each(entry.allocations + entry.growths);
     [
-        Figure::new(
-            format!("{name}, per request, both sides"),
-            each(entry.nanoseconds) / 1e3,
-            "µs",
-            target(LIMIT_US),
-        ),
-        Figure::new(
-            format!("{name}, allocations per request, both sides"),
-            allocations,
-            "",
-            target(LIMIT_ALLOCATIONS),
-        ),
+        Figure::new(format!("{name}, per request, both sides"), each(entry.nanoseconds) / 1e3, "µs", target(LIMIT_US)),
+        Figure::new(format!("{name}, allocations per request, both sides"), allocations, "", target(LIMIT_ALLOCATIONS)),
         Figure::new(format!("{name}, per record"), 1e9 / entry.records_per_second, "ns", Target::None),
     ]
 }
@@ -155,7 +145,8 @@ records                 fastest       │ slowest       │ median        │ me
     fn figures_are_per_request() {
         let figures = figures(&entries(REPORT).unwrap()[0]);
         let values: Vec<_> = figures.iter().map(|figure| (figure.value, figure.target)).collect();
-        let expected = [(11.0, Target::AtMost(LIMIT_US)), (2.01, Target::AtMost(LIMIT_ALLOCATIONS)), (2000.0, Target::None)];
+        let expected =
+            [(11.0, Target::AtMost(LIMIT_US)), (2.01, Target::AtMost(LIMIT_ALLOCATIONS)), (2000.0, Target::None)];
         assert_eq!(values, expected);
     }
 }

@@ -183,13 +183,16 @@ impl Peer {
             Figure::spread(named("untraced, p99"), untraced(|run| run.p99_us), "µs", Target::None),
             Figure::spread(named("untraced, memory"), untraced(|run| run.memory_mib), "MiB", Target::None),
         ];
-        let ways = [("OpenTelemetry", inside, Target::None, Target::None), (
-            "Wirespan",
-            beside,
-            Target::AtMost(LIMIT_US),
-            // What wrk was still waiting for at its end is a span but no answer, or the other way round.
-            Target::AtLeast((spans[INSIDE] * 0.99).min(0.99)),
-        )];
+        let ways = [
+            ("OpenTelemetry", inside, Target::None, Target::None),
+            (
+                "Wirespan",
+                beside,
+                Target::AtMost(LIMIT_US),
+                // What wrk was still waiting for at its end is a span but no answer, or the other way round.
+                Target::AtLeast((spans[INSIDE] * 0.99).min(0.99)),
+            ),
+        ];
         for ((name, measured, cpu, span), spans) in ways.into_iter().zip(spans) {
             let named = |what: &str| named(&format!("{name}, {what}"));
             let fewer = over(measured, |aba| -aba.more_percent(|run| run.full_speed));

@@ -208,7 +208,7 @@ struct Empty(Child);
 impl Empty {
     fn attach() -> Result<Self> {
         let program = workspace::target().join("release").join("wirespan-empty-plane");
-        let object = workspace::bpf_object().with_file_name("wirespan-empty");
+        let object = workspace::bpf_objects().join("wirespan-empty");
         fs::metadata(&object).with_context(|| format!("{} was not built", object.display()))?;
         let mut holder = command(program);
         holder.arg(object).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());

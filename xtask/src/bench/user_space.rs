@@ -33,7 +33,7 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
         let mut cargo = cargo();
         cargo.args(["bench", "--locked", "--package=wirespan", "--bench=records", "--target-dir=target"]);
         // As the agent is built, so that neither build makes the other stale.
-        output(cargo.env("WIRESPAN_BPF_OBJECT", workspace::bpf_object()))
+        output(cargo.env("WIRESPAN_BPF_OBJECTS", workspace::bpf_objects()))
     })?;
     let entries = entries(&report).with_context(|| format!("the report makes no sense:\n{report}"))?;
     if !entries.iter().any(|entry| entry.name == TARGETED) {

@@ -31,7 +31,8 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
     let server = swallower()?;
     let agent = Variant::new("agent", &["--only", &format!("port:{}", server.port())]);
     let measured =
-        interleaved("copies of 10 GB over loopback", ROUNDS, &[agent.clone()], steps, || copy(server))?.concat();
+        interleaved("copies of 10 GB over loopback", ROUNDS, std::slice::from_ref(&agent), steps, || copy(server))?
+            .concat();
     let slower = over(&measured, |aba| -aba.more_percent(|run| run.load));
     let without: Vec<_> = measured.iter().map(|aba| aba.before.load / 1e9).collect();
     let cores = over(&measured, |aba| aba.with.agent_seconds * aba.with.load / as_f64(COPIED_BYTES));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use self::install::{JAVA, NODE, PYTHON, Source};
+use crate::bench::agent::Agent;
 use crate::bench::cpu::{self, Watch};
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Variant, alternated, of};
@@ -150,7 +151,7 @@ impl Peer {
         let agent = agent.map(Variant::start).transpose()?;
         let (requests, full_speed) = wrk(&url(server), CONNECTIONS, FULL_SPEED, &[])?;
         let application = cpu::family(server.pid());
-        let everything: Vec<_> = application.iter().copied().chain(agent.as_ref().map(|agent| agent.pid())).collect();
+        let everything: Vec<_> = application.iter().copied().chain(agent.as_ref().map(Agent::pid)).collect();
         let load = Load {
             server: server.address(),
             request: REQUEST,

@@ -24,7 +24,10 @@ const WORKER_CONNECTIONS: usize = 24_000;
 /// How long nginx or Redis may take to listen.
 const LISTEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often is looked whether a server listens.
+/// How long a server may take to end, and to send what it still has, before it is killed.
+const END_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often is looked whether a server listens, or has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A server on loopback. Ends when dropped.
@@ -103,6 +106,12 @@ impl Drop for Server {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
+        let start = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < END_LIMIT {
+            std::thread::sleep(LOOK);
+        }
+        // Both do nothing to a child that has ended and been waited for.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

@@ -108,7 +108,7 @@ const BENCHES: &[Bench] = &[
         name: "peers",
         about: "The same small application untraced, with OpenTelemetry's auto-instrumentation from npm, PyPI and Maven Central (traces only, otherwise as shipped), and \
                 beside Wirespan, each exporting to a receiver on the same machine. At full speed: `wrk` with 16 connections. CPU (application and agent together), memory and \
-                p99: 800 requests per second for Node, 200 for Python, 1 000 for Java. Spans at the process boundary are those of kind SERVER, CLIENT, PRODUCER and CONSUMER, Wirespan's \
+                p99: 1 500 requests per second for Node, 500 for Python, 2 000 for Java. Spans at the process boundary are those of kind SERVER, CLIENT, PRODUCER and CONSUMER, Wirespan's \
                 spans of connections left out.",
         measures: peers::measure,
     },

@@ -96,7 +96,7 @@ fn with_pip(folder: &Path) -> Result<()> {
 }
 
 fn with_maven(folder: &Path) -> Result<()> {
-    run(inside("mvn", folder)?.args(["--quiet", "--batch-mode", "package"]))
+    run(inside("mvn", folder)?.args(["--quiet", "--batch-mode", "-Dstyle.color=never", "package"]))
 }
 
 fn inside(program: impl AsRef<Path>, folder: &Path) -> Result<Command> {

@@ -26,7 +26,7 @@ use crate::step::Steps;
 const ROUNDS: usize = 3;
 
 /// Before that, at full speed: compilers at run time have to finish.
-const WARM_UP: Duration = Duration::from_secs(6);
+const WARM_UP: Duration = Duration::from_secs(8);
 
 /// At full speed, for the throughput.
 const FULL_SPEED: Duration = Duration::from_secs(2);
@@ -59,16 +59,16 @@ const BESIDE: usize = 1;
 struct Peer {
     name: &'static str,
     source: Source,
-    /// Requests per second that it can answer in each way.
+    /// Requests per second that it can answer in each way; too few, and what the agent does at rest weighs too much.
     per_second: u64,
     /// Its command, by the folder that it was installed into, its address, and whether it is instrumented.
     command: fn(&Path, SocketAddr, bool) -> Command,
 }
 
 const PEERS: &[Peer] = &[
-    Peer { name: "Node (Express)", source: NODE, per_second: 800, command: node },
-    Peer { name: "Python (Flask)", source: PYTHON, per_second: 200, command: python },
-    Peer { name: "Java (Spring Boot)", source: JAVA, per_second: 1_000, command: java },
+    Peer { name: "Node (Express)", source: NODE, per_second: 1_500, command: node },
+    Peer { name: "Python (Flask)", source: PYTHON, per_second: 500, command: python },
+    Peer { name: "Java (Spring Boot)", source: JAVA, per_second: 2_000, command: java },
 ];
 
 /// One measurement of one way.

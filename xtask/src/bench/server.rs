@@ -75,9 +75,16 @@ impl Server {
         self.child.id()
     }
 
-    /// Process id of the first of its children, which does nginx's work.
+    /// Process id of the first of its children, which does nginx's work. nginx listens before it has one.
     pub(super) fn worker(&self) -> Result<u32> {
-        cpu::family(self.child.id()).get(1).copied().with_context(|| format!("{} has no worker", self.name))
+        let start = Instant::now();
+        loop {
+            match cpu::family(self.child.id()).get(1) {
+                Some(worker) => return Ok(*worker),
+                None if start.elapsed() > LISTEN_LIMIT => bail!("{} has no worker", self.name),
+                None => std::thread::sleep(LOOK),
+            }
+        }
     }
 
     /// What `--only` or `--except` call it.

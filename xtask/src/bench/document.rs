@@ -92,6 +92,7 @@ mod tests {
             cpus: 2,
             memory_mib: 1024,
             kernel: "6.18".to_owned(),
+            load: "0.1".to_owned(),
             commit: "abc".to_owned(),
             day: "2026-11-20".to_owned(),
         };
@@ -110,7 +111,7 @@ mod tests {
             "\n<!-- bench nginx -->\n## nginx\n\nWhat it does.\n\n\
              | figure | value | lowest to highest | target | |\n|---|---:|---:|---:|---|\n\
              | fewer | 9 % |  | ≤ 8 % | **missed** |\n\n\
-             2026-11-20, commit abc, Linux 6.18, 2 CPUs (CPU), 1 GiB. It took 9 s.\n<!-- end of bench nginx -->\n"
+             2026-11-20, commit abc, Linux 6.18, 2 CPUs (CPU), 1 GiB, load before 0.1. It took 9 s.\n<!-- end of bench nginx -->\n"
         );
     }
 

@@ -27,7 +27,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 
 /// Sizes of messages, bytes, and what they are called. The largest still fits into one packet of loopback.
 const SIZES: [(usize, &str); 5] =
-    [(256, "256 B"), (512, "512 B"), (1024, "1 KiB"), (16_384, "16 KiB"), (65_000, "64 KiB")];
+    [(256, "256 B"), (512, "512 B"), (1024, "1 KiB"), (16_384, "16 KiB"), (65_000, "65 000 B")];
 
 /// The size, with all of it copied, that has a target.
 const TARGETED_BYTES: usize = 512;

@@ -17,6 +17,8 @@ pub(super) struct Machine {
     pub(super) memory_mib: u64,
     /// Release of the kernel.
     pub(super) kernel: String,
+    /// How many processes wanted to run, on average of the last minute: of a busy machine figures mean little.
+    pub(super) load: String,
     /// Short hash of the commit, and whether files differ from it.
     pub(super) commit: String,
     /// The day, as `YYYY-MM-DD`.
@@ -36,6 +38,7 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             memory_mib: memory_mib(&read("/proc/meminfo")).unwrap_or(0),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
             commit: format!("{}{changed}", hash.trim()),
             day: output(command("date").args(["--utc", "+%F"])).unwrap_or_default().trim().to_owned(),
         }
@@ -48,6 +51,7 @@ impl Machine {
             "cpus": self.cpus,
             "memory_mib": self.memory_mib,
             "kernel": self.kernel,
+            "load_before": self.load,
             "commit": self.commit,
             "day": self.day,
         })
@@ -55,9 +59,9 @@ impl Machine {
 
     /// As a sentence.
     pub(super) fn line(&self) -> String {
-        let Self { processor, cpus, memory_mib, kernel, commit, day } = self;
+        let Self { processor, cpus, memory_mib, kernel, load, commit, day } = self;
         let gib = memory_mib.div_ceil(1024);
-        format!("{day}, commit {commit}, Linux {kernel}, {cpus} CPUs ({processor}), {gib} GiB.")
+        format!("{day}, commit {commit}, Linux {kernel}, {cpus} CPUs ({processor}), {gib} GiB, load before {load}.")
     }
 }
 
@@ -82,10 +86,14 @@ mod tests {
             cpus: 2,
             memory_mib: memory_mib("MemTotal:       24685568 kB\nMemFree: 1 kB\n").unwrap(),
             kernel: "6.18.0".to_owned(),
+            load: "0.25".to_owned(),
             commit: "0123456789ab".to_owned(),
             day: "2026-11-20".to_owned(),
         };
-        assert_eq!(machine.line(), "2026-11-20, commit 0123456789ab, Linux 6.18.0, 2 CPUs (Some CPU @ 2 GHz), 24 GiB.");
+        assert_eq!(
+            machine.line(),
+            "2026-11-20, commit 0123456789ab, Linux 6.18.0, 2 CPUs (Some CPU @ 2 GHz), 24 GiB, load before 0.25."
+        );
         assert_eq!(processor(""), None);
     }
 }

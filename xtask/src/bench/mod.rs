@@ -134,23 +134,41 @@ pub(crate) fn bench(names: &[String], steps: &mut Steps) -> Result<()> {
     packages::install(&packages::missing(PROGRAMS), "benches use them", steps)?;
     build::build(steps)?;
     let machine = Machine::look();
-    let mut missed = 0;
+    let mut missed = Vec::new();
+    let mut failed = None;
     for bench in benches {
-        let start = Instant::now();
-        let figures = (bench.measures)(steps).with_context(|| format!("bench `{}`", bench.name))?;
-        let seconds = start.elapsed().as_secs();
-        eprintln!("\n{}, in {seconds} s", bench.name);
-        figures.iter().for_each(|figure| eprintln!("  {figure}"));
-        eprintln!();
-        let part = Part { name: bench.name, about: bench.about, machine: &machine, seconds, figures: &figures };
-        save(&part)?;
-        write_document(&part)?;
-        missed += figures.iter().filter(|figure| figure.verdict() == Verdict::Missed).count();
+        match measured(bench, &machine, steps) {
+            Ok(figures) => missed.extend(figures.into_iter().filter(|figure| figure.verdict() == Verdict::Missed)),
+            // The others take minutes and do not depend on it.
+            Err(error) => {
+                eprintln!("\nbench `{}` failed: {error:#}\n", bench.name);
+                failed.get_or_insert(error.context(format!("bench `{}`", bench.name)));
+            }
+        }
     }
-    match missed {
-        0 => Ok(()),
-        n => bail!("targets missed: {n}"),
+    if !missed.is_empty() {
+        eprintln!("missed:");
+        missed.iter().for_each(|figure| eprintln!("  {figure}"));
     }
+    match (failed, missed.len()) {
+        (Some(error), _) => Err(error),
+        (None, 0) => Ok(()),
+        (None, n) => bail!("targets missed: {n}"),
+    }
+}
+
+/// Runs a bench, prints its figures, and writes them down.
+fn measured(bench: &Bench, machine: &Machine, steps: &mut Steps) -> Result<Vec<Figure>> {
+    let start = Instant::now();
+    let figures = (bench.measures)(steps)?;
+    let seconds = start.elapsed().as_secs();
+    eprintln!("\n{}, in {seconds} s", bench.name);
+    figures.iter().for_each(|figure| eprintln!("  {figure}"));
+    eprintln!();
+    let part = Part { name: bench.name, about: bench.about, machine, seconds, figures: &figures };
+    save(&part)?;
+    write_document(&part)?;
+    Ok(figures)
 }
 
 fn selected(names: &[String]) -> Result<Vec<&'static Bench>> {

@@ -62,6 +62,9 @@ enum Verb {
         filter: Vec<String>,
     },
     /// Measure, and print each figure beside its target. As root, on a machine that does nothing else.
+    ///
+    /// Each bench writes its part of docs/performance.md, and target/bench/NAME.json. All of them take about 15 minutes,
+    /// besides what is built and installed the first time.
     Bench {
         /// Benches to run; an unknown name lists them. All of them if none is named.
         #[arg(value_name = "NAME")]

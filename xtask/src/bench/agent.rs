@@ -1,6 +1,5 @@
 //! The agent as a child: started, waited for, asked, stopped.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -10,15 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::figure::as_f64;
+use crate::bench::cpu;
 use crate::command::command;
 use crate::workspace;
 
 /// How long the agent may take to load its programs and to list old sockets.
 const READY_LIMIT: Duration = Duration::from_secs(30);
-
-/// Clock ticks of `/proc/PID/stat`: `USER_HZ`, 100 on every architecture that Rust runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A running agent. Ends when dropped.
 pub(super) struct Agent {
@@ -86,20 +82,9 @@ impl Agent {
         self.child.0.id()
     }
 
-    /// Seconds of processor time that it has used so far.
-    pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let path = format!("/proc/{}/stat", self.pid());
-        let text = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
-        cpu_ticks(&text).map(|ticks| as_f64(ticks) / TICKS_PER_SECOND).with_context(|| format!("{path} makes no sense"))
-    }
-
     /// Bytes of memory that it holds now.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid());
-        let text = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
-        let kib =
-            text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kib.map(|kib| kib * 1024).with_context(|| format!("{path} has no VmRSS"))
+        cpu::resident_bytes(self.pid())
     }
 
     /// Ends it as Ctrl-C does.
@@ -129,13 +114,6 @@ impl Agent {
     }
 }
 
-/// User and system time from `/proc/PID/stat`. The name in parentheses may hold anything, so counting starts behind it.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
-    Some(fields.next()?.ok()? + fields.next()?.ok()?)
-}
-
 fn records(said: &[String]) -> Option<Records> {
     let mut lines = said.iter().skip_while(|line| !line.starts_with("ledger: records: "));
     let account = lines.next()?.strip_prefix("ledger: records: observed ")?;
@@ -153,13 +131,6 @@ fn records(said: &[String]) -> Option<Records> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processor_time_is_found_behind_any_name() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 3 4 20 0 1 0 9 9 9";
-        assert_eq!(cpu_ticks(stat), Some(200));
-        assert_eq!(cpu_ticks("7 (x) S"), None);
-    }
 
     #[test]
     fn what_nobody_wants_is_not_lost() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::bench::agent::Agent;
 use crate::bench::client::unpaced;
 use crate::bench::figure::{Figure, Target};
-use crate::bench::server::Nginx;
+use crate::bench::server::Server;
 use crate::step::Steps;
 
 /// Connections, all at once.
@@ -19,7 +19,7 @@ const REQUESTS_EACH: usize = 100;
 const SERVER: u64 = 2;
 
 pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
-    let nginx = Nginx::start()?;
+    let nginx = Server::nginx()?;
     let agent = Agent::start(&["--only", &nginx.selector(), "--format", "json"], &[])?;
     let say = format!("{CONNECTIONS} connections with {REQUESTS_EACH} requests each");
     steps.step(&say, || unpaced(nginx.address(), CONNECTIONS, REQUESTS_EACH))?;

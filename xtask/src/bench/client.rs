@@ -1,33 +1,22 @@
-//! A client that sends at given times whatever the server does (open loop), on connections that stay open.
+//! HTTP/1 connections that stay open, with one request on its way at most.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 /// An answer that takes longer than this is none.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// A sender wakes this often and sends all that is due. Sleeping for less costs more processor time than sending.
-const BEAT: Duration = Duration::from_millis(1);
-
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\nUser-Agent: wirespan-bench\r\nAccept: */*\r\n\r\n";
+/// A request for the server's first page.
+pub(super) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\nUser-Agent: wirespan-bench\r\nAccept: */*\r\n\r\n";
 
 /// A connection that stays open, with at most one request on its way.
 pub(super) struct Connection {
     stream: BufReader<TcpStream>,
     waits: bool,
-}
-
-/// What became of a paced load.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Paced {
-    /// Requests sent and answered.
-    pub(super) requests: u64,
-    /// Seconds from the first to the last.
-    pub(super) seconds: f64,
 }
 
 impl Connection {
@@ -56,24 +45,6 @@ impl Connection {
     }
 }
 
-/// Sends so many requests per second for so long, spread over the connections, each when it is due.
-pub(super) fn paced(server: SocketAddr, connections: usize, per_second: u64, time: Duration) -> Result<Paced> {
-    let mut open = (0..connections).map(|_| Connection::open(server)).collect::<Result<Vec<_>>>()?;
-    let start = Instant::now();
-    let mut requests = 0;
-    while start.elapsed() < time {
-        let due = due(start.elapsed(), per_second);
-        while requests < due {
-            let next = usize::try_from(requests).context("a count")? % connections;
-            open[next].send()?;
-            requests += 1;
-        }
-        thread::sleep(BEAT);
-    }
-    open.iter_mut().try_for_each(Connection::settle)?;
-    Ok(Paced { requests, seconds: start.elapsed().as_secs_f64() })
-}
-
 /// Sends this many requests over these many connections as fast as each is answered.
 pub(super) fn unpaced(server: SocketAddr, connections: usize, each: usize) -> Result<()> {
     let open = (0..connections).map(|_| Connection::open(server)).collect::<Result<Vec<_>>>()?;
@@ -90,18 +61,16 @@ fn send_all(mut connection: Connection, requests: usize) -> Result<()> {
     connection.settle()
 }
 
-/// How many requests should have been sent by now.
-fn due(elapsed: Duration, per_second: u64) -> u64 {
-    u64::try_from(elapsed.as_nanos() * u128::from(per_second) / 1_000_000_000).unwrap_or(u64::MAX)
-}
-
-fn read_answer(stream: &mut impl BufRead) -> Result<()> {
+/// Reads one answer and gives its length with its head, bytes.
+pub(super) fn read_answer(stream: &mut impl BufRead) -> Result<u64> {
     let mut length = None;
+    let mut head = 0;
     let mut line = String::new();
     loop {
         line.clear();
-        if stream.read_line(&mut line)? == 0 {
-            bail!("the server closed the connection");
+        match stream.read_line(&mut line)? {
+            0 => bail!("the server closed the connection"),
+            read => head += read as u64,
         }
         let text = line.trim_end();
         if text.is_empty() {
@@ -115,7 +84,7 @@ fn read_answer(stream: &mut impl BufRead) -> Result<()> {
     }
     let length = length.context("an answer without Content-Length")?;
     let read = std::io::copy(&mut stream.take(length), &mut std::io::sink())?;
-    if read < length { bail!("the server closed the connection within an answer") } else { Ok(()) }
+    if read < length { bail!("the server closed the connection within an answer") } else { Ok(head + length) }
 }
 
 #[cfg(test)]
@@ -123,15 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_fall_due_evenly() {
-        assert_eq!(due(Duration::from_millis(1), 10_000), 10);
-        assert_eq!(due(Duration::from_secs(10), 10_000), 100_000);
-    }
-
-    #[test]
     fn an_answer_is_read_to_its_end_and_no_further() {
         let mut stream = &b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 3\r\n\r\nabcHTTP"[..];
-        read_answer(&mut stream).unwrap();
+        assert_eq!(read_answer(&mut stream).unwrap(), 41);
         assert_eq!(stream, b"HTTP");
         read_answer(&mut &b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"[..]).unwrap_err();
     }

@@ -1,64 +1,234 @@
-//! What each kernel program costs per run, by the kernel's own clock. Taking the time adds some tens of nanoseconds to
-//! each run, which are in the figures.
+//! What each kernel program costs per run, by the kernel's own clock, and above a program that does nothing.
 
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
 use std::time::Duration;
+use std::{fs, io::BufRead, io::BufReader};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::bench::agent::Agent;
+use crate::bench::exchange::{Exchange, Protocol, listener};
 use crate::bench::figure::{Figure, Target, as_f64};
+use crate::bench::interleave::Variant;
 use crate::bench::plane::{Plane, RunTime, RunTimes};
-use crate::bench::server::{Nginx, wrk};
+use crate::bench::statistics::Spread;
+use crate::command::{cargo, command, run};
 use crate::step::Steps;
+use crate::workspace;
 
-/// Length of the run.
-const RUN: Duration = Duration::from_secs(5);
+/// Measurements of each kind of message.
+const ROUNDS: usize = 5;
 
-/// Connections of `wrk`.
-const CONNECTIONS: u32 = 32;
+/// Length of one.
+const RUN: Duration = Duration::from_millis(300);
 
-/// Brings `wrk`'s request to about 512 bytes.
-const PADDING_BYTES: usize = 440;
+/// Before that: the agent has to recognise the protocol and to tell the kernel.
+const WARM_UP: Duration = Duration::from_millis(300);
 
-/// Programs that see packets.
-const OF_PACKETS: &[&str] = &["egress", "ingress"];
+/// Sizes of messages, bytes, and what they are called. The largest still fits into one packet of loopback.
+const SIZES: [(usize, &str); 5] =
+    [(256, "256 B"), (512, "512 B"), (1024, "1 KiB"), (16_384, "16 KiB"), (65_000, "65 000 B")];
+
+/// The size, with all of it copied, that has a target.
+const TARGETED_BYTES: usize = 512;
+
+/// Nanoseconds per packet above an empty program, with that copied.
+const LIMIT_COPIED_NS: f64 = 300.0;
+
+/// Nanoseconds per packet above an empty program, where nothing is copied.
+const LIMIT_OPAQUE_NS: f64 = 80.0;
+
+/// Nanoseconds per read or send, as the kernel measures them.
+const LIMIT_TOUCH_NS: f64 = 110.0;
+
+/// Connections and processes that are begun and ended for the programs that watch those.
+const LIVES: usize = 500;
+
+/// Programs that see packets, each with the empty one beside it.
+const OF_PACKETS: [(&str, &str); 2] = [("egress", "empty_egress"), ("ingress", "empty_ingress")];
 
 /// Programs that see reads and sends.
-const OF_TOUCHES: &[&str] = &["read", "send", "send_fentry", "send_kprobe"];
+const OF_TOUCHES: [&str; 4] = ["read", "send", "send_fentry", "send_kprobe"];
 
-/// Nanoseconds per packet, with about 512 bytes copied.
-const LIMIT_PACKET_NS: f64 = 300.0;
-
-/// Nanoseconds per read or send.
-const LIMIT_TOUCH_NS: f64 = 130.0;
+/// The empty program beside those and all other tracing programs.
+const EMPTY_TRACING: &str = "empty_read";
 
 pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
-    let nginx = Nginx::start()?;
-    let agent = Agent::start(&["--only", &nginx.selector()], &[])?;
-    let padding = format!("X-Padding: {}", "x".repeat(PADDING_BYTES));
-    let url = format!("http://{}/small", nginx.address());
-    let times = RunTimes::on()?;
-    steps.step("wrk at full speed, messages of about 512 bytes", || wrk(&url, CONNECTIONS, RUN, &[&padding]))?;
-    let programs = Plane::of(agent.pid())?.run_times()?;
-    drop(times);
+    steps.step("building what attaches empty programs", || {
+        run(cargo().args(["build", "--locked", "--release", "--package=wirespan-empty-plane", "--target-dir=target"]))
+    })?;
+    let (listener, address) = listener()?;
+    let agent = Variant::new("agent", &["--only", &format!("port:{}", address.port())]).start()?;
+    let empty = Empty::attach()?;
+    let planes = [Plane::of(agent.pid())?, Plane::of(empty.0.id())?];
+    let _times = RunTimes::on()?;
+    let mut figures = Vec::new();
+    for protocol in [Protocol::Http, Protocol::Unknown] {
+        for (bytes, size) in SIZES {
+            let name = match protocol {
+                Protocol::Http => format!("HTTP, {size}"),
+                Protocol::Unknown => format!("Opaque, {size}"),
+            };
+            let costs = steps.step(&format!("messages: {name}"), || {
+                let mut exchange = Exchange::open(&listener, protocol, bytes, false)?;
+                exchange.run(WARM_UP)?;
+                (0..ROUNDS).map(|_| between(&planes, || exchange.run(RUN))).collect::<Result<Vec<_>>>()
+            })?;
+            let target = match protocol {
+                Protocol::Http if bytes == TARGETED_BYTES => Target::AtMost(LIMIT_COPIED_NS),
+                Protocol::Unknown => Target::AtMost(LIMIT_OPAQUE_NS),
+                Protocol::Http => Target::None,
+            };
+            for (program, empty) in OF_PACKETS {
+                let above = spread(&costs, |cost| Some(cost.mean(program)? - cost.mean(empty)?));
+                figures.push(Figure::spread(format!("{program}, {name}, above an empty program"), above, "ns", target));
+            }
+            if protocol == Protocol::Http && bytes == TARGETED_BYTES {
+                figures.extend(touches(&costs));
+            }
+        }
+    }
+    figures.extend(acknowledgements(&listener, &planes, steps)?);
+    figures.extend(lives(&listener, &planes, steps)?);
     agent.stop()?;
-    if programs.is_empty() {
+    if figures.iter().all(|figure| figure.value.is_nan()) {
         bail!("the kernel shows no programs of the agent in /proc/PID/fdinfo that ran");
     }
-    Ok(programs.iter().filter(|program| program.runs > 0).map(figure).collect())
+    Ok(figures.into_iter().filter(|figure| !figure.value.is_nan()).collect())
 }
 
-fn figure(program: &RunTime) -> Figure {
-    let is_one_of = |names: &[&str]| names.contains(&program.name.as_str());
-    let target = if is_one_of(OF_PACKETS) {
-        Target::AtMost(LIMIT_PACKET_NS)
-    } else if is_one_of(OF_TOUCHES) {
-        Target::AtMost(LIMIT_TOUCH_NS)
-    } else {
-        Target::None
+/// Run times of programs while something happened.
+struct Costs {
+    programs: Vec<RunTime>,
+    /// How often it happened.
+    rounds: u64,
+}
+
+impl Costs {
+    fn of(&self, program: &str) -> Option<&RunTime> {
+        self.programs.iter().find(|run_time| run_time.name == program && run_time.runs > 0)
+    }
+
+    /// Nanoseconds per run.
+    fn mean(&self, program: &str) -> Option<f64> {
+        self.of(program).map(|program| as_f64(program.nanoseconds) / as_f64(program.runs))
+    }
+
+    /// Nanoseconds per run of those runs that came besides so many others, which took so long each.
+    fn mean_besides(&self, program: &str, others: u64, each: f64) -> Option<f64> {
+        let program = self.of(program)?;
+        let besides = program.runs.checked_sub(others).filter(|besides| *besides > 0)?;
+        Some((as_f64(program.nanoseconds) - as_f64(others) * each) / as_f64(besides))
+    }
+}
+
+/// The run times of what happens in between.
+fn between(planes: &[Plane], happens: impl FnOnce() -> Result<u64>) -> Result<Costs> {
+    let read = || planes.iter().map(Plane::run_times).collect::<Result<Vec<_>>>().map(|times| times.concat());
+    let before = read()?;
+    let rounds = happens()?;
+    let programs = read()?.into_iter().map(|after| after.since(&before)).collect();
+    Ok(Costs { programs, rounds })
+}
+
+fn spread(costs: &[Costs], number: impl Fn(&Costs) -> Option<f64>) -> Spread {
+    Spread::of(&costs.iter().filter_map(number).collect::<Vec<_>>())
+}
+
+/// The read and send hooks, and the empty programs, as the kernel measures them.
+fn touches(costs: &[Costs]) -> Vec<Figure> {
+    let raw = |program: &str, target| Figure::spread(program, spread(costs, |cost| cost.mean(program)), "ns", target);
+    let above = |program: &str| {
+        let above = spread(costs, |cost| Some(cost.mean(program)? - cost.mean(EMPTY_TRACING)?));
+        Figure::spread(format!("{program}, above an empty program"), above, "ns", Target::None)
     };
-    let name = format!("{}, mean of {} runs", program.name, program.runs);
-    Figure::new(name, as_f64(program.nanoseconds) / as_f64(program.runs), "ns", target)
+    let mut figures: Vec<_> =
+        OF_TOUCHES.iter().flat_map(|program| [raw(program, Target::AtMost(LIMIT_TOUCH_NS)), above(program)]).collect();
+    figures.extend(["empty_egress", "empty_ingress", EMPTY_TRACING].map(|program| raw(program, Target::None)));
+    figures
+}
+
+/// Packets without payload. They come mixed with the messages that they acknowledge, whose cost is known from the same
+/// exchange without them.
+fn acknowledgements(listener: &std::net::TcpListener, planes: &[Plane], steps: &mut Steps) -> Result<Vec<Figure>> {
+    let (bytes, _) = SIZES[0];
+    let pairs = steps.step("packets without payload", || {
+        let mut plain = Exchange::open(listener, Protocol::Unknown, bytes, false)?;
+        let mut acknowledged = Exchange::open(listener, Protocol::Unknown, bytes, true)?;
+        plain.run(WARM_UP)?;
+        acknowledged.run(WARM_UP)?;
+        let pair = |_| Ok((between(planes, || plain.run(RUN))?, between(planes, || acknowledged.run(RUN))?));
+        (0..ROUNDS).map(pair).collect::<Result<Vec<_>>>()
+    })?;
+    let above = |program: &str, empty: &str| {
+        let each = pairs.iter().filter_map(|(plain, acknowledged)| {
+            // A message each way.
+            let messages = acknowledged.rounds * 2;
+            let cost = acknowledged.mean_besides(program, messages, plain.mean(program)?)?;
+            Some(cost - acknowledged.mean_besides(empty, messages, plain.mean(empty)?)?)
+        });
+        Spread::of(&each.collect::<Vec<_>>())
+    };
+    let figure = |(program, empty): (&str, &str)| {
+        let name = format!("{program}, no payload (ACK), above an empty program");
+        Figure::spread(name, above(program, empty), "ns", Target::None)
+    };
+    Ok(OF_PACKETS.map(figure).into())
+}
+
+/// The programs that run when connections and processes begin and end.
+fn lives(listener: &std::net::TcpListener, planes: &[Plane], steps: &mut Steps) -> Result<Vec<Figure>> {
+    let address = listener.local_addr()?;
+    let costs = steps.step(&format!("{LIVES} connections and processes"), || {
+        between(planes, || {
+            for _ in 0..LIVES {
+                drop((TcpStream::connect(address)?, listener.accept()?));
+                run(&mut command("true"))?;
+            }
+            Ok(LIVES as u64)
+        })
+    })?;
+    let known = |name: &str| OF_PACKETS.iter().any(|(program, empty)| [*program, *empty].contains(&name));
+    let others = costs.programs.iter().filter(|program| {
+        program.runs > 0
+            && !known(&program.name)
+            && !OF_TOUCHES.contains(&program.name.as_str())
+            && program.name != EMPTY_TRACING
+    });
+    let figure = |program: &RunTime| {
+        let name = format!("{}, mean of {} runs", program.name, program.runs);
+        Figure::new(name, as_f64(program.nanoseconds) / as_f64(program.runs), "ns", Target::None)
+    };
+    Ok(others.map(figure).collect())
+}
+
+/// The process that holds the empty programs. They go with it.
+struct Empty(Child);
+
+impl Empty {
+    fn attach() -> Result<Self> {
+        let program = workspace::target().join("release").join("wirespan-empty-plane");
+        let object = workspace::bpf_objects().join("wirespan-empty");
+        fs::metadata(&object).with_context(|| format!("{} was not built", object.display()))?;
+        let mut holder = command(program);
+        holder.arg(object).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut holder = Self(holder.spawn().context("the holder of the empty programs cannot be started")?);
+        let stderr = holder.0.stderr.take().context("its standard error was taken")?;
+        let mut said = String::new();
+        BufReader::new(stderr).read_line(&mut said)?;
+        if said.trim() != "ready" {
+            bail!("the empty programs cannot be attached: {}", said.trim());
+        }
+        Ok(holder)
+    }
+}
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        // It ends with its standard input.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 #[cfg(test)]
@@ -66,10 +236,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_program_has_the_target_of_its_kind() {
-        let target = |name: &str| figure(&RunTime { name: name.to_owned(), runs: 2, nanoseconds: 400 }).target;
-        assert_eq!(target("egress"), Target::AtMost(LIMIT_PACKET_NS));
-        assert_eq!(target("read"), Target::AtMost(LIMIT_TOUCH_NS));
-        assert_eq!(target("fork"), Target::None);
+    fn what_came_besides_is_told_by_difference() {
+        let egress = RunTime { name: "egress".to_owned(), runs: 30, nanoseconds: 2_000 };
+        let costs = Costs { programs: vec![egress], rounds: 10 };
+        assert_eq!(costs.mean("egress"), Some(2_000.0 / 30.0));
+        // 20 messages of 80 ns each leave 10 acknowledgements with 400 ns.
+        assert_eq!(costs.mean_besides("egress", 20, 80.0), Some(40.0));
+        assert_eq!(costs.mean_besides("egress", 30, 80.0), None);
+        assert_eq!(costs.mean("ingress"), None);
     }
 }

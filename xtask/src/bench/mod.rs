@@ -1,24 +1,41 @@
-//! `cargo xtask bench`: one file per bench; `figure` says what a figure and its target are, the other files hold what
-//! benches share. Ratios are of interleaved runs, so that a machine that slows down meanwhile does not decide.
+//! `cargo xtask bench`: one file per bench; `figure` says what a figure and its target are, `interleave` how runs with and
+//! without the agent alternate, `document` how `docs/performance.md` is written; the other files hold what benches share.
 
 mod agent;
+mod bulk;
 mod burst;
+mod churn;
 mod client;
+mod cpu;
+mod document;
+mod exchange;
 mod figure;
 mod fixed;
+mod interleave;
 mod kernel;
+mod machine;
 mod memory;
 mod nginx;
+mod paced;
+mod peers;
 mod plane;
+mod redis;
 mod server;
 mod sink;
+mod spans;
+mod statistics;
+mod unrelated;
+mod user_space;
 
 use std::fs;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use crate::bench::document::Part;
 use crate::bench::figure::{Figure, Verdict};
+use crate::bench::machine::Machine;
 use crate::packages::{self, Program};
 use crate::step::Steps;
 use crate::{build, workspace};
@@ -26,23 +43,86 @@ use crate::{build, workspace};
 /// A named set of figures.
 struct Bench {
     name: &'static str,
+    /// What it measures and how, for the document.
+    about: &'static str,
     measures: fn(&mut Steps) -> Result<Vec<Figure>>,
 }
 
-/// All benches, in the order in which they run.
+/// All benches, in the order in which they run and stand in the document.
 const BENCHES: &[Bench] = &[
-    Bench { name: "nginx", measures: nginx::measure },
-    Bench { name: "fixed", measures: fixed::measure },
-    Bench { name: "burst", measures: burst::measure },
-    Bench { name: "kernel", measures: kernel::measure },
-    Bench { name: "memory", measures: memory::measure },
+    Bench {
+        name: "kernel",
+        about: "Nanoseconds per run of each kernel program (`bpf_stats`), both ends traced. Messages of each size go to and fro over one connection on loopback; \
+                those called *HTTP* are read and their heads copied, the others are of a protocol that is not known (`Opaque`).",
+        measures: kernel::measure,
+    },
+    Bench {
+        name: "unrelated",
+        about: "System calls that have nothing to do with TCP, beside an agent that traces everything.",
+        measures: unrelated::measure,
+    },
+    Bench {
+        name: "nginx",
+        about: "nginx with one worker that serves 1 KiB, and `wrk` with one thread and 32 connections, as fast as they can. nginx is traced, `wrk` is not unless it is said. \
+                *Probes only* is by nginx's own processor time per request, which has all that the kernel programs add to it and nothing of what the agent does.",
+        measures: nginx::measure,
+    },
+    Bench {
+        name: "fixed",
+        about: "A client that sends requests at fixed times whatever happens (open loop), over 64 connections that stay open; each answer's time counts from when its \
+                request was due. Spans are exported over OTLP.",
+        measures: fixed::measure,
+    },
+    Bench {
+        name: "redis",
+        about: "`SET` of 64 bytes at a fixed rate over 50 connections, both ends traced. The protocol is not known to Wirespan.",
+        measures: redis::measure,
+    },
+    Bench {
+        name: "bulk",
+        about: "10 GB from one thread to another over one connection on loopback, both ends traced.",
+        measures: bulk::measure,
+    },
+    Bench {
+        name: "churn",
+        about: "Connect, send a request to nginx, read the answer, close; both ends traced, spans exported over OTLP.",
+        measures: churn::measure,
+    },
+    Bench {
+        name: "burst",
+        about: "Whether a burst comes through whole: 64 connections at once, 100 requests on each as fast as they are answered.",
+        measures: burst::measure,
+    },
+    Bench {
+        name: "memory",
+        about: "What the agent holds: its resident memory, and its maps as the kernel accounts for them. A connection counts at each end that is traced.",
+        measures: memory::measure,
+    },
+    Bench {
+        name: "agent",
+        about: "User space alone, on a log of records that is made the same each time (`cargo bench -p wirespan`; needs no rights): 64 connections, both ends on this \
+                machine, so four records and two spans for a request. *To bytes* includes the encoding for OTLP, *churn* opens and closes a connection for each request. The figures are medians.",
+        measures: user_space::measure,
+    },
+    Bench {
+        name: "peers",
+        about: "The same small application untraced, with OpenTelemetry's auto-instrumentation from npm, PyPI and Maven Central (traces only, otherwise as shipped), and \
+                beside Wirespan, each exporting to a receiver on the same machine. At full speed: `wrk` with 16 connections. CPU (application and agent together), memory and \
+                p99: 1 500 requests per second for Node, 500 for Python, 2 000 for Java. Spans at the process boundary are those of kind SERVER, CLIENT, PRODUCER and CONSUMER, Wirespan's \
+                spans of connections left out.",
+        measures: peers::measure,
+    },
 ];
+
+/// What the benches' figures are written to, below the workspace.
+const DOCUMENT: &str = "docs/performance.md";
 
 /// Programs that benches use.
 const PROGRAMS: &[Program] = &[
     Program { name: "nginx", package: "nginx" },
     Program { name: "wrk", package: "wrk" },
     Program { name: "bpftool", package: "bpftool" },
+    Program { name: "redis-server", package: "redis-server" },
 ];
 
 /// Runs the benches of these names, all if there are none. Fails if a target was missed.
@@ -53,19 +133,42 @@ pub(crate) fn bench(names: &[String], steps: &mut Steps) -> Result<()> {
     }
     packages::install(&packages::missing(PROGRAMS), "benches use them", steps)?;
     build::build(steps)?;
-    let mut missed = 0;
+    let machine = Machine::look();
+    let mut missed = Vec::new();
+    let mut failed = None;
     for bench in benches {
-        let figures = (bench.measures)(steps).with_context(|| format!("bench `{}`", bench.name))?;
-        eprintln!("\n{}", bench.name);
-        figures.iter().for_each(|figure| eprintln!("  {figure}"));
-        eprintln!();
-        save(bench.name, &figures)?;
-        missed += figures.iter().filter(|figure| figure.verdict() == Verdict::Missed).count();
+        match measured(bench, &machine, steps) {
+            Ok(figures) => missed.extend(figures.into_iter().filter(|figure| figure.verdict() == Verdict::Missed)),
+            // The others take minutes and do not depend on it.
+            Err(error) => {
+                eprintln!("\nbench `{}` failed: {error:#}\n", bench.name);
+                failed.get_or_insert(error.context(format!("bench `{}`", bench.name)));
+            }
+        }
     }
-    match missed {
-        0 => Ok(()),
-        n => bail!("targets missed: {n}"),
+    if !missed.is_empty() {
+        eprintln!("missed:");
+        missed.iter().for_each(|figure| eprintln!("  {figure}"));
     }
+    match (failed, missed.len()) {
+        (Some(error), _) => Err(error),
+        (None, 0) => Ok(()),
+        (None, n) => bail!("targets missed: {n}"),
+    }
+}
+
+/// Runs a bench, prints its figures, and writes them down.
+fn measured(bench: &Bench, machine: &Machine, steps: &mut Steps) -> Result<Vec<Figure>> {
+    let start = Instant::now();
+    let figures = (bench.measures)(steps)?;
+    let seconds = start.elapsed().as_secs();
+    eprintln!("\n{}, in {seconds} s", bench.name);
+    figures.iter().for_each(|figure| eprintln!("  {figure}"));
+    eprintln!();
+    let part = Part { name: bench.name, about: bench.about, machine, seconds, figures: &figures };
+    save(&part)?;
+    write_document(&part)?;
+    Ok(figures)
 }
 
 fn selected(names: &[String]) -> Result<Vec<&'static Bench>> {
@@ -77,19 +180,31 @@ fn selected(names: &[String]) -> Result<Vec<&'static Bench>> {
 }
 
 /// Keeps the figures, and the machine they are of, as `target/bench/NAME.json`.
-fn save(name: &str, figures: &[Figure]) -> Result<()> {
+fn save(part: &Part<'_>) -> Result<()> {
     let folder = workspace::target().join("bench");
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let result = json!({
-        "bench": name,
-        "kernel": kernel.trim(),
-        "cpus": std::thread::available_parallelism().map_or(0, usize::from),
-        "figures": figures.iter().map(Figure::to_json).collect::<Vec<_>>(),
+        "bench": part.name,
+        "machine": part.machine.to_json(),
+        "seconds": part.seconds,
+        "figures": part.figures.iter().map(Figure::to_json).collect::<Vec<_>>(),
     });
-    let path = folder.join(format!("{name}.json"));
+    let path = folder.join(format!("{}.json", part.name));
     fs::create_dir_all(&folder)
         .and_then(|()| fs::write(&path, format!("{result:#}\n")))
         .with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Puts the part into its place in the document.
+fn write_document(part: &Part<'_>) -> Result<()> {
+    let path = workspace::root().join(DOCUMENT);
+    let before = match fs::read_to_string(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("{DOCUMENT} cannot be read"));
+        }
+        read => read.unwrap_or_default(),
+    };
+    let order: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
+    fs::write(&path, document::updated(&before, part, &order)).with_context(|| format!("{DOCUMENT} cannot be written"))
 }
 
 #[cfg(test)]
@@ -99,6 +214,6 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_answered_with_the_known_ones() {
         let error = selected(&["nginx".to_owned(), "apache".to_owned()]).err().expect("an error").to_string();
-        assert_eq!(error, "there is no bench `apache`; known: nginx, fixed, burst, kernel, memory");
+        assert!(error.starts_with("there is no bench `apache`; known: kernel, unrelated, nginx, "), "{error}");
     }
 }

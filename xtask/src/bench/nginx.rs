@@ -4,71 +4,81 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::agent::Agent;
-use crate::bench::figure::{Figure, Target, median};
-use crate::bench::server::{Nginx, wrk};
+use crate::bench::cpu::Watch;
+use crate::bench::figure::{Figure, Target, as_f64};
+use crate::bench::interleave::{Measured, Variant, interleaved};
+use crate::bench::server::{Server, wrk};
+use crate::bench::sink::Sink;
+use crate::bench::statistics::{Aba, over};
 use crate::step::Steps;
 
-/// Pairs of a run without the agent and one with it.
-const PAIRS: usize = 5;
+/// Runs with each variant.
+const ROUNDS: usize = 4;
 
 /// Length of a run.
-const RUN: Duration = Duration::from_secs(5);
+const RUN: Duration = Duration::from_secs(3);
 
 /// Connections of `wrk`: enough to keep one worker busy.
 const CONNECTIONS: u32 = 32;
 
-/// Per cent of requests per second that tracing nginx alone may cost.
+/// Per cent of requests that the probes alone may cost.
+const LIMIT_PROBES_PERCENT: f64 = 5.0;
+
+/// Per cent of requests that the whole agent may cost, with export.
 const LIMIT_PERCENT: f64 = 8.0;
 
+/// A run at full speed.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    requests: u64,
+    per_second: f64,
+    /// Processor time of nginx.
+    server_seconds: f64,
+}
+
 pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
-    let nginx = Nginx::start()?;
+    let nginx = Server::nginx()?;
+    let sink = Sink::start()?;
     let url = format!("http://{}/", nginx.address());
     let only = nginx.selector();
-    let server = pairs(&url, &["--only", &only, "--except", "exe:wrk"], "nginx traced, wrk not", steps)?;
-    let both = pairs(&url, &["--only", &only], "nginx and wrk traced", steps)?;
-    Ok(vec![
-        Figure::new("requests per second without the agent, median", server.without, "/s", Target::None),
-        Figure::new(
-            "fewer with nginx traced, median of the pairs",
-            server.loss_percent,
-            "%",
-            Target::AtMost(LIMIT_PERCENT),
+    let server_only = ["--only", &only, "--except", "exe:wrk"];
+    let variants = [
+        Variant::new("whole agent", &server_only),
+        Variant::new("whole agent with OTLP", &server_only).with_environment(&sink.environment()),
+        Variant::new("whole agent with OTLP, wrk traced too", &["--only", &only]).with_environment(&sink.environment()),
+    ];
+    let measured = interleaved("nginx at full speed", ROUNDS, &variants, steps, || {
+        let watch = Watch::of(&[nginx.worker()?])?;
+        let (requests, per_second) = wrk(&url, CONNECTIONS, RUN, &[])?;
+        let server_seconds = watch.seconds()?;
+        Ok(Run { requests, per_second, server_seconds })
+    })?;
+    let rates = measured.iter().flatten().map(|aba| aba.before.load.per_second).collect::<Vec<_>>();
+    let mut figures = vec![
+        Figure::spread(
+            "requests per second without the agent",
+            crate::bench::statistics::Spread::of(&rates),
+            "/s",
+            Target::None,
         ),
-        Figure::new("fewer with nginx and wrk traced, median of the pairs", both.loss_percent, "%", Target::None),
-    ])
-}
-
-/// What pairs of runs come to.
-struct Pairs {
-    without: f64,
-    loss_percent: f64,
-}
-
-fn pairs(url: &str, arguments: &[&str], name: &str, steps: &mut Steps) -> Result<Pairs> {
-    let without = || wrk(url, CONNECTIONS, RUN, &[]);
-    let with = || {
-        let agent = Agent::start(arguments, &[])?;
-        let rate = wrk(url, CONNECTIONS, RUN, &[])?;
-        agent.stop().map(|_| rate)
-    };
-    let mut rates = Vec::new();
-    for pair in 0..PAIRS {
-        steps.quiet(name, || {
-            // Every other pair the other way round: what the first of two runs has in advance cancels out.
-            let (plain, traced) = if pair % 2 == 0 {
-                let plain = without()?;
-                (plain, with()?)
-            } else {
-                let traced = with()?;
-                (without()?, traced)
-            };
-            eprintln!("    {name}, pair {} of {PAIRS}: {plain:.0}/s without, {traced:.0}/s with", pair + 1);
-            rates.push((plain, traced));
-            Ok(())
-        })?;
+        // What the probes add to nginx's own time, whatever else runs on the machine.
+        Figure::spread(
+            "fewer requests per second of nginx's processor time: probes only",
+            over(&measured[1], |aba| fewer(aba, |run| as_f64(run.load.requests) / run.load.server_seconds)),
+            "%",
+            Target::AtMost(LIMIT_PROBES_PERCENT),
+        ),
+    ];
+    for (variant, measured) in variants.iter().zip(&measured) {
+        let target = if variant.name == "whole agent with OTLP" { Target::AtMost(LIMIT_PERCENT) } else { Target::None };
+        let fewer = over(measured, |aba| fewer(aba, |run| run.load.per_second));
+        figures.push(Figure::spread(format!("fewer requests per second: {}", variant.name), fewer, "%", target));
     }
-    let ratios: Vec<_> = rates.iter().map(|(plain, traced)| traced / plain).collect();
-    let plain: Vec<_> = rates.iter().map(|(plain, _)| *plain).collect();
-    Ok(Pairs { without: median(&plain), loss_percent: (1.0 - median(&ratios)) * 100.0 })
+    let lost = measured.iter().flatten().map(Aba::lost).sum();
+    figures.push(Figure::count("records lost in all runs", lost, Target::None));
+    Ok(figures)
+}
+
+fn fewer(aba: &Aba<Measured<Run>>, rate: impl Fn(&Measured<Run>) -> f64) -> f64 {
+    -aba.more_percent(rate)
 }

@@ -72,6 +72,15 @@ impl Plane {
     }
 }
 
+impl RunTime {
+    /// What was added to an earlier time of the same program, if there is one.
+    pub(super) fn since(self, before: &[Self]) -> Self {
+        let before = before.iter().find(|before| before.name == self.name);
+        let (runs, nanoseconds) = before.map_or((0, 0), |before| (before.runs, before.nanoseconds));
+        Self { runs: self.runs - runs, nanoseconds: self.nanoseconds - nanoseconds, name: self.name }
+    }
+}
+
 impl RunTimes {
     /// Switches them on.
     pub(super) fn on() -> Result<Self> {
@@ -118,5 +127,12 @@ mod tests {
         let program = serde_json::from_str::<Value>(text).unwrap();
         assert_eq!(run_time(&program), Some(RunTime { name: "egress".to_owned(), runs: 3, nanoseconds: 900 }));
         assert_eq!(run_time(&serde_json::json!({ "id": 6, "name": "exit" })), None);
+    }
+
+    #[test]
+    fn what_ran_before_does_not_count() {
+        let time = |name: &str, runs, nanoseconds| RunTime { name: name.to_owned(), runs, nanoseconds };
+        assert_eq!(time("read", 5, 500).since(&[time("send", 1, 1), time("read", 3, 310)]), time("read", 2, 190));
+        assert_eq!(time("read", 5, 500).since(&[]), time("read", 5, 500));
     }
 }

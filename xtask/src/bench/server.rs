@@ -1,13 +1,14 @@
-//! nginx and wrk, as benches use them.
+//! The servers that benches put a load on, and wrk.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::bench::cpu;
 use crate::command::{command, output, which};
 use crate::workspace;
 
@@ -20,27 +21,48 @@ const SMALL_BODY_BYTES: usize = 270;
 /// Connections and files of one worker; more than the 20 000 connections of the memory bench.
 const WORKER_CONNECTIONS: usize = 24_000;
 
-/// How long nginx may take to listen.
+/// How long nginx or Redis may take to listen.
 const LISTEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// nginx on loopback, with one worker that serves from memory or page cache. Ends when dropped.
-pub(super) struct Nginx {
+/// How long a server may take to end, and to send what it still has, before it is killed.
+const END_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often is looked whether a server listens, or has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A server on loopback. Ends when dropped.
+pub(super) struct Server {
+    name: String,
     child: Child,
     address: SocketAddr,
 }
 
-impl Nginx {
-    /// Starts it on a free port and returns when it answers.
-    pub(super) fn start() -> Result<Self> {
+impl Server {
+    /// Starts a command that will listen at this address, and returns when it does.
+    pub(super) fn start(command: &mut Command, address: SocketAddr, limit: Duration) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("{name} cannot be started"))?;
+        let mut server = Self { name, child, address };
+        server.wait_until_listening(limit)?;
+        Ok(server)
+    }
+
+    /// nginx with one worker that serves from page cache.
+    pub(super) fn nginx() -> Result<Self> {
         let address = free_address()?;
         let folder = prepare(address)?;
-        let nginx = which("nginx").context("nginx is not installed")?;
-        let mut nginx = command(nginx);
+        let mut nginx = command(which("nginx").context("nginx is not installed")?);
         nginx.arg("-p").arg(&folder).arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
-        let child = nginx.stdin(Stdio::null()).spawn().context("nginx cannot be started")?;
-        let mut server = Self { child, address };
-        server.wait_until_listening()?;
-        Ok(server)
+        Self::start(&mut nginx, address, LISTEN_LIMIT)
+    }
+
+    /// Redis that keeps nothing on disk.
+    pub(super) fn redis() -> Result<Self> {
+        let address = free_address()?;
+        let mut redis = command(which("redis-server").context("redis-server is not installed")?);
+        redis.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", "", "--appendonly", "no"]);
+        Self::start(&mut redis, address, LISTEN_LIMIT)
     }
 
     /// Where it listens.
@@ -48,38 +70,61 @@ impl Nginx {
         self.address
     }
 
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Process id of the first of its children, which does nginx's work. nginx listens before it has one.
+    pub(super) fn worker(&self) -> Result<u32> {
+        let start = Instant::now();
+        loop {
+            match cpu::family(self.child.id()).get(1) {
+                Some(worker) => return Ok(*worker),
+                None if start.elapsed() > LISTEN_LIMIT => bail!("{} has no worker", self.name),
+                None => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
     /// What `--only` or `--except` call it.
     pub(super) fn selector(&self) -> String {
         format!("port:{}", self.address.port())
     }
 
-    fn wait_until_listening(&mut self) -> Result<()> {
+    fn wait_until_listening(&mut self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(self.address).is_err() {
-            if let Some(status) = self.child.try_wait().context("nginx cannot be waited for")? {
-                bail!("nginx ended at once ({status})");
+            if let Some(status) = self.child.try_wait().with_context(|| format!("{} is lost", self.name))? {
+                bail!("{} ended before it listened ({status})", self.name);
             }
-            if start.elapsed() > LISTEN_LIMIT {
-                bail!("nginx does not listen at {}", self.address);
+            if start.elapsed() > limit {
+                bail!("{} does not listen at {} after {} s", self.name, self.address, limit.as_secs());
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(LOOK);
         }
         Ok(())
     }
 }
 
-impl Drop for Nginx {
+impl Drop for Server {
     fn drop(&mut self) {
-        // SIGTERM, not SIGKILL: the master ends its worker.
+        // SIGTERM, not SIGKILL: a master ends its workers.
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
+        let start = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < END_LIMIT {
+            std::thread::sleep(LOOK);
+        }
+        // Both do nothing to a child that has ended and been waited for.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Requests per second of `wrk` at full speed.
-pub(super) fn wrk(url: &str, connections: u32, time: Duration, headers: &[&str]) -> Result<f64> {
+/// Requests, and requests per second, of `wrk` at full speed.
+pub(super) fn wrk(url: &str, connections: u32, time: Duration, headers: &[&str]) -> Result<(u64, f64)> {
     let mut wrk = command("wrk");
     wrk.arg("-t1").arg(format!("-c{connections}")).arg(format!("-d{}s", time.as_secs()));
     wrk.args(headers.iter().flat_map(|header| ["-H", header]));
@@ -87,11 +132,11 @@ pub(super) fn wrk(url: &str, connections: u32, time: Duration, headers: &[&str])
     if let Some(errors) = report.lines().find(|line| line.contains("Socket errors") || line.contains("Non-2xx")) {
         bail!("wrk met errors: {}", errors.trim());
     }
-    requests_per_second(&report).with_context(|| format!("wrk printed no rate: {report}"))
+    requests(&report).with_context(|| format!("wrk printed no rate: {report}"))
 }
 
 /// An address on loopback that nobody listens at.
-fn free_address() -> Result<SocketAddr> {
+pub(super) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     listener.local_addr().context("a socket without an address")
 }
@@ -123,8 +168,10 @@ fn configuration(address: SocketAddr) -> String {
     )
 }
 
-fn requests_per_second(report: &str) -> Option<f64> {
-    report.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:")?.trim().parse().ok())
+fn requests(report: &str) -> Option<(u64, f64)> {
+    let count = report.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())?;
+    let rate = report.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:")?.trim().parse().ok())?;
+    Some((count, rate))
 }
 
 #[cfg(test)]
@@ -134,9 +181,9 @@ mod tests {
     #[test]
     fn wrks_report_is_read() {
         assert_eq!(
-            requests_per_second("  12 requests in 1s\nRequests/sec:  45012.25\nTransfer/sec: 1MB\n"),
-            Some(45_012.25)
+            requests("  12 requests in 1s\nRequests/sec:  45012.25\nTransfer/sec: 1MB\n"),
+            Some((12, 45_012.25))
         );
-        assert_eq!(requests_per_second("unable to connect"), None);
+        assert_eq!(requests("unable to connect"), None);
     }
 }

@@ -12,6 +12,8 @@ mod setup;
 mod step;
 mod test;
 mod toolchain;
+#[cfg(unix)]
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -67,6 +69,17 @@ enum Verb {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Run one suite of behaviours on many kernels in virtual machines, and make a table of it. As root.
+    ///
+    /// Without names it runs on all of them and writes docs/kernels.md. Kernels, logs and reports stay in target/vm.
+    Vm {
+        /// Machines to run it on; an unknown name lists them.
+        #[arg(value_name = "KERNEL")]
+        names: Vec<String>,
+        /// Look for newer kernels than those that were fetched before.
+        #[arg(long)]
+        update: bool,
+    },
     /// Check the format and lint all code with warnings denied.
     Lint,
     /// Run a fuzz target; an unknown name lists them. Findings stay in target/fuzz.
@@ -100,6 +113,10 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Bench { names } => bench::bench(&names, steps),
         #[cfg(not(unix))]
         Verb::Bench { .. } => anyhow::bail!("benches load kernel programs: run them on Linux"),
+        #[cfg(unix)]
+        Verb::Vm { names, update } => vm::vm(&names, update, steps),
+        #[cfg(not(unix))]
+        Verb::Vm { .. } => anyhow::bail!("virtual machines boot programs of this machine: run them on Linux"),
         Verb::Lint => lint::lint(steps),
         Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),
     }

@@ -4,7 +4,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, Program};
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, FEntry, KProbe, ProgramError, SockOps,
+};
 use aya::{Btf, Ebpf};
 use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
@@ -150,7 +152,7 @@ impl Plane {
             standing: Standing::Degraded,
             reason:
                 "kept in a hash by socket cookie, because the kernel lets no tracing program use socket storage (5.11 \
-                     does): connect times are unknown, and each packet costs about 40 ns more"
+                     does): each packet costs about 40 ns more"
                     .to_owned(),
         });
         Ok(plane)
@@ -179,8 +181,11 @@ impl Plane {
             verdicts.push(verdict(hook, outcome.map(|()| format!("tp_btf/{}", hook.event))));
         }
         verdicts.push(senders(&mut ebpf, &btf));
-        // Packets last: their records find everything else in place.
         let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
+        if states == States::ByCookie {
+            verdicts.push(cookies(&mut ebpf, &root));
+        }
+        // Packets last: their records find everything else in place.
         let packets = ["egress", "ingress"].map(|name| packets(&mut ebpf, name, &root));
         let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
         verdicts.extend(packets);
@@ -243,6 +248,8 @@ impl Plane {
                 Some(Program::FEntry(program)) => program.unload(),
                 Some(Program::KProbe(program)) => program.unload(),
                 Some(Program::CgroupSkb(program)) => program.unload(),
+                Some(Program::CgroupSock(program)) => program.unload(),
+                Some(Program::SockOps(program)) => program.unload(),
                 _ => Ok(()),
             };
             if let Err(error) = outcome
@@ -341,6 +348,25 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
     let Err(third) = third else { return verdict(&SENDERS, Ok("kprobe/tcp_sendmsg".to_owned())) };
     tracing::debug!("fentry/tcp_sendmsg: {}; kprobe/tcp_sendmsg: {}", chain(&second), chain(&third));
     verdict(&SENDERS, Err(first))
+}
+
+/// What gives sockets their cookies before the first tracing program wants to know them.
+fn cookies(ebpf: &mut Ebpf, root: &cgroup::Root) -> Verdict {
+    let outcome = (|| {
+        let made: &mut CgroupSock = program(ebpf, "socket_made")?;
+        made.load()?;
+        made.attach(&root.directory, CgroupAttachMode::Single)?;
+        let connection: &mut SockOps = program(ebpf, "connection_made")?;
+        connection.load()?;
+        connection.attach(&root.directory, CgroupAttachMode::Single).map(drop)
+    })();
+    let hook = Hook {
+        probe: "socket cookies",
+        program: "socket_made",
+        event: "cgroup/sock_create and sock_ops",
+        without: "connect times, refused connections and who closes first are unknown",
+    };
+    verdict(&hook, outcome.map(|()| format!("cgroup/sock_create+sock_ops on {}", root.place)))
 }
 
 fn packets(ebpf: &mut Ebpf, name: &'static str, root: &cgroup::Root) -> Verdict {

@@ -55,8 +55,8 @@ impl Base {
         Ok(Self { files })
     }
 
-    /// The archive for a kernel: this, and its modules.
-    pub(crate) fn archive(&self, kernel: &Kernel) -> Result<PathBuf> {
+    /// Writes the archive for a kernel: this, and its modules.
+    pub(crate) fn archive(&self, kernel: &Kernel, path: &Path) -> Result<()> {
         let mut archive = Archive::default();
         archive.file("/init", 0o755, INIT.as_bytes());
         for (path, content) in TEXTS {
@@ -73,9 +73,7 @@ impl Base {
             let name = module.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             archive.file(&format!("{modules}/{name}"), 0o644, &fs::read(&module)?);
         }
-        let path = folder().join("initramfs.cpio");
-        fs::write(&path, archive.finish()).with_context(|| path.display().to_string())?;
-        Ok(path)
+        fs::write(path, archive.finish()).with_context(|| path.display().to_string())
     }
 }
 

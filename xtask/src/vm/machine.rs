@@ -76,7 +76,11 @@ impl Machine {
         let (broken, package) = match self.source {
             Some(source) => {
                 let kernel = Kernel::get(source, update)?;
-                (self.boot(&kernel, &base.archive(&kernel)?, &report)?, kernel.package)
+                let archive = folder().join(format!("{}.cpio", self.name));
+                base.archive(&kernel, &archive)?;
+                let broken = self.boot(&kernel, &archive, &report)?;
+                fs::remove_file(archive)?;
+                (broken, kernel.package)
             }
             None => (self.here(suite, &report)?, String::new()),
         };

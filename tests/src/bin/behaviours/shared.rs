@@ -165,7 +165,7 @@ fn old(scene: &Scene) -> Outcome {
 fn brief(scene: &Scene) -> Outcome {
     // Copies of curl under other names: each lives for as long as one transfer takes, and nobody has seen it before.
     let files = TempDir::new("brief");
-    for number in 0..10 {
+    for number in 0..5 {
         let name = format!("brief-{number}");
         let copy = files.program(Path::new("/usr/bin/curl"), &name);
         let path = format!("/brief/{number}");
@@ -182,7 +182,7 @@ fn brief(scene: &Scene) -> Outcome {
 }
 
 fn lossy(scene: &Scene) -> Outcome {
-    const REQUESTS: usize = 40;
+    const REQUESTS: usize = 24;
     let (here, there) = (Namespace::new("lossy"), Namespace::new("lossy"));
     let devices = netns::join(&here, "10.93.0.1/24", &there, "10.93.0.2/24");
     let way = lose([&here, &there], &devices);
@@ -215,7 +215,7 @@ fn lossy(scene: &Scene) -> Outcome {
             (names::RETRANSMITS, is(i64::try_from(retransmitted).expect("few"))),
         ]);
     }
-    assert!(lost > 3, "nothing was lost: {way} does not work here");
+    assert!(lost > 0, "nothing was lost: {way} does not work here");
     Outcome::HoldsBy(format!("{lost} retransmissions by {way}"))
 }
 
@@ -223,7 +223,7 @@ fn lossy(scene: &Scene) -> Outcome {
 /// nftables.
 fn lose(namespaces: [&Namespace; 2], devices: &[String; 2]) -> &'static str {
     let netem = |namespace: &Namespace, device: &str| {
-        let words = ["qdisc", "add", "dev", device, "root", "netem", "loss", "15%"];
+        let words = ["qdisc", "add", "dev", device, "root", "netem", "loss", "25%"];
         namespace.program("tc").args(words).run().status.success()
     };
     if namespaces.iter().zip(devices).all(|(namespace, device)| netem(namespace, device)) {

@@ -142,7 +142,7 @@ pub(crate) fn document(columns: &[Column]) -> String {
         let cells = [&column.name, &column.release, &column.package, &column.cgroups, &column.lockdown];
         row(&mut out, &cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell.clone() }));
     }
-    out.push_str("\n## Probes\n\nHow each probe is attached; `-` where the agent refuses to run.\n\n");
+    out.push_str("\n## Probes\n\nHow the agent attached each probe; `-` where it did not try.\n\n");
     let mut notes = Notes::default();
     table(&mut out, columns, &names(columns, |c| &c.probes, |p| &p.name), |column, name| {
         match column.probes.iter().find(|probe| probe.name == name) {

@@ -185,11 +185,12 @@ fn lossy(scene: &Scene) -> Outcome {
     const REQUESTS: usize = 24;
     let (here, there) = (Namespace::new("lossy"), Namespace::new("lossy"));
     let devices = netns::join(&here, "10.93.0.1/24", &there, "10.93.0.2/24");
-    let way = lose([&here, &there], &devices);
     let port = port::unused();
     let address = SocketAddr::from(([10, 93, 0, 2], port));
     let listener = there.listen(address);
     let mut wire = Wire::through(&listener, || here.run(|| TcpStream::connect(address)));
+    // Not before: the neighbours must find each other.
+    let way = lose([&here, &there], &devices);
     let (mut asked, mut answered) = (0, 0);
     for number in 0..REQUESTS {
         let (request, response) = (get(&format!("/lossy/{number}")), ok(&"r".repeat(number * 50)));

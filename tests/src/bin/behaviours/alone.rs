@@ -20,7 +20,7 @@ const TRY: Duration = Duration::from_secs(2);
 
 /// In the order in which they run.
 pub(crate) const ALL: &[Behaviour<()>] = &[
-    Behaviour { name: "a ring that overflows is accounted for to the record", shows: overflow },
+    Behaviour { name: "buffers that overflow are accounted for to the record", shows: overflow },
     Behaviour { name: "killing the agent leaves nothing in the kernel", shows: killed },
 ];
 
@@ -53,17 +53,17 @@ fn killed(_: &()) -> Outcome {
 fn overflow(_: &()) -> Outcome {
     const ATTEMPTED: u32 = 0;
     const RING_FULL: u32 = 1;
-    let agent = Launch::new().args(["--ring-kib", "4"]).start();
+    let agent = Launch::new().args(["--buffer-kib", "4"]).start();
     let counters = PinnedCounters::of(agent.pid(), "COUNTERS");
-    // Nobody empties the rings now: a few records fill them.
+    // Nobody empties the buffers now: a few records fill them.
     agent.child().signal(Signal::STOP);
     let mut wire = Wire::open();
     for number in 0..500 {
         wire.exchange(get(&format!("/overflow/{number}")), ok("lost"));
     }
-    assert!(counters.sum(RING_FULL) >= 400, "the rings did not overflow");
+    assert!(counters.sum(RING_FULL) >= 400, "the buffers did not overflow");
     agent.child().signal(Signal::CONT);
-    // Rings as small as these lose records again and again, so it may take some tries.
+    // Buffers as small as these lose records again and again, so it may take some tries.
     let server = (0..TRIES).find_map(|number| {
         let path = format!("/overflow/after/{number}");
         wire.exchange(get(&path), ok("seen"));

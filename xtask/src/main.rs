@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod command;
+mod dist;
 mod fuzz;
 mod lint;
 mod packages;
@@ -80,6 +81,12 @@ enum Verb {
         #[arg(long)]
         update: bool,
     },
+    /// Build the agent for another machine, into target/dist/TARGET.
+    Dist {
+        /// The target's triple; an unknown one lists the known ones.
+        #[arg(long, value_name = "TRIPLE")]
+        target: String,
+    },
     /// Check the format and lint all code with warnings denied.
     Lint,
     /// Run a fuzz target; an unknown name lists them. Findings stay in target/fuzz.
@@ -117,6 +124,7 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Vm { names, update } => vm::vm(&names, update, steps),
         #[cfg(not(unix))]
         Verb::Vm { .. } => anyhow::bail!("virtual machines boot programs of this machine: run them on Linux"),
+        Verb::Dist { target } => dist::dist(&target, steps),
         Verb::Lint => lint::lint(steps),
         Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),
     }

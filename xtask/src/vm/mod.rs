@@ -21,6 +21,9 @@ use crate::vm::machine::{MACHINES, Machine};
 use crate::vm::report::Column;
 use crate::{build, workspace};
 
+/// The machines that `cargo xtask test` runs the suite on: the oldest kernel, those of the last two stable releases, the newest.
+pub(crate) const GATE: &[&str] = &["5.10", "6.1", "6.12", "sid"];
+
 /// Programs that machines are made with, and those that run on them.
 const PROGRAMS: &[Program] = &[
     Program { name: "qemu-system-x86_64", package: "qemu-system-x86" },

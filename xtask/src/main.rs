@@ -70,9 +70,9 @@ enum Verb {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Run one suite of behaviours on many kernels in virtual machines, and make a table of it. As root.
+    /// Run one suite of behaviours on many kernels in virtual machines, and make a table of it.
     ///
-    /// Without names it runs on all of them and writes docs/kernels.md. Kernels, logs and reports stay in target/vm.
+    /// Without names it runs on all of them, also on this one, as root, and writes docs/kernels.md. Kernels, logs and reports stay in target/vm.
     Vm {
         /// Machines to run it on; an unknown name lists them.
         #[arg(value_name = "KERNEL")]

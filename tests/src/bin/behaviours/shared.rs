@@ -118,7 +118,6 @@ fn connection(scene: &Scene) -> Outcome {
                 ("network.peer.port", is(peer)),
                 (names::SENT, is(sent)),
                 (names::RECEIVED, is(received)),
-                (names::RETRANSMITS, is(0)),
                 (names::REQUESTS, is(1)),
                 (names::END, is("fin")),
                 (names::CLOSED_BY, is(if by_client { "client" } else { "server" })),

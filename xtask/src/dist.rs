@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -71,6 +72,18 @@ pub(crate) fn dist(triple: &str, steps: &mut Steps) -> Result<()> {
     Ok(())
 }
 
+/// Builds the suite of behaviours for the target of this name.
+pub(crate) fn suite(triple: &str) -> Result<()> {
+    let toolchain = setup::setup(&mut Steps::default())?;
+    run(cross(&toolchain, find(triple)?).args(["--package=wirespan-tests", "--bin=behaviours"]))
+}
+
+/// Where the agent and the suite for a target are, once they are built.
+pub(crate) fn built(triple: &str) -> [PathBuf; 2] {
+    let suite = workspace::target().join("dist-build").join(triple).join("release/behaviours");
+    [workspace::target().join("dist").join(triple).join("wirespan"), suite]
+}
+
 fn find(triple: &str) -> Result<&'static Target> {
     let Some(target) = TARGETS.iter().find(|target| target.triple == triple) else {
         let known: Vec<_> = TARGETS.iter().map(|target| target.triple).collect();
@@ -88,17 +101,21 @@ fn kernel_programs(toolchain: &Toolchain, target: &Target) -> Result<PathBuf> {
     Ok(folder.join("bpfel-unknown-none/release"))
 }
 
-/// The agent, with a standard library that is built with it: so no toolchain for the target must be installed.
 fn agent(toolchain: &Toolchain, target: &Target, objects: &PathBuf) -> Result<PathBuf> {
-    let folder = workspace::target().join("dist-build");
+    run(cross(toolchain, target).arg("--package=wirespan").env("WIRESPAN_BPF_OBJECTS", objects))?;
+    Ok(workspace::target().join("dist-build").join(target.triple).join("release/wirespan"))
+}
+
+/// A cargo that builds for a target, with a standard library that is built with it: so no toolchain for the target must be
+/// installed.
+fn cross(toolchain: &Toolchain, target: &Target) -> Command {
     let mut cargo = toolchain.command("cargo");
-    cargo.args(["build", "--locked", "--release", "--package=wirespan", "-Zbuild-std=std,panic_abort"]);
-    cargo.arg("--target").arg(target.triple).arg("--target-dir").arg(&folder);
+    cargo.args(["build", "--locked", "--release", "-Zbuild-std=std,panic_abort", "--target", target.triple]);
+    cargo.arg("--target-dir").arg(workspace::target().join("dist-build"));
     // Those of the kernel programs.
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let linker = format!("CARGO_TARGET_{}_LINKER", target.triple.to_uppercase().replace('-', "_"));
-    run(cargo.env(linker, target.linker).env("WIRESPAN_BPF_OBJECTS", objects))?;
-    Ok(folder.join(target.triple).join("release/wirespan"))
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", target.triple.to_uppercase().replace('-', "_")), target.linker);
+    cargo
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::arch::Arch;
 use super::folder;
 use crate::command::{command, output, run};
 use crate::packages::{self, NotInstalled};
@@ -18,6 +19,8 @@ use crate::packages::{self, NotInstalled};
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Names a mirror where the machine's apt uses none of Debian's.
 const MIRROR_VARIABLE: &str = "WIRESPAN_DEBIAN_MIRROR";
+/// The suite that a userland comes from: what is built for it must find its C library there.
+const USERLAND_SUITE: &str = "bookworm";
 /// Modules that the suite needs and that Debian does not build in: looking for older sockets, a cable, loss.
 const MODULES: &[&str] = &["inet_diag", "tcp_diag", "veth", "sch_netem"];
 /// Lists beside the modules that `depmod` wants to see; some packages are without them.
@@ -37,18 +40,21 @@ pub(crate) struct Kernel {
 }
 
 /// Where a kernel comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Source {
     /// The suite of Debian.
     pub(crate) suite: &'static str,
     /// How its release begins; empty for the suite's newest.
     pub(crate) begins: &'static str,
+    /// What it runs on.
+    pub(crate) arch: &'static Arch,
 }
 
 impl Kernel {
     /// The kernel of a source as it was fetched before, else from the mirror; `update` looks for a newer one.
     pub(crate) fn get(source: Source, update: bool) -> Result<Self> {
-        let name = format!("{}{}{}", source.suite, if source.begins.is_empty() { "" } else { "-" }, source.begins);
+        let parts = [source.suite, source.begins, source.arch.debian];
+        let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
         let kept = folder().join("kernels").join(name);
         if update || !kept.join("package").is_file() {
             Self::fetch(source, &kept).with_context(|| format!("the kernel of Debian's suite {}", source.suite))?;
@@ -62,7 +68,7 @@ impl Kernel {
     }
 
     fn fetch(source: Source, kept: &Path) -> Result<()> {
-        let apt = Apt::new(source.suite)?;
+        let apt = Apt::new(source.suite, source.arch)?;
         apt.update()?;
         let names = apt.packages_of(source)?;
         let fetched = folder().join("fetched");
@@ -90,14 +96,43 @@ impl Kernel {
     }
 }
 
+/// The programs of these packages, and all that they need, unpacked: for an architecture whose programs this machine has not.
+pub(crate) fn userland(arch: &Arch, packages: &[&str]) -> Result<PathBuf> {
+    let kept = folder().join(format!("userland-{}", arch.debian));
+    if kept.join("complete").is_file() {
+        return Ok(kept.join("root"));
+    }
+    let apt = Apt::new(USERLAND_SUITE, arch)?;
+    apt.update()?;
+    renew(&kept)?;
+    // A machine on which nothing is installed yet: so everything is fetched.
+    let status = kept.join("status");
+    fs::write(&status, "")?;
+    let archives = kept.join("archives");
+    fs::create_dir_all(archives.join("partial"))?;
+    let mut install = apt.command("apt-get");
+    install.arg(format!("-oDir::State::status={}", status.display()));
+    install.arg(format!("-oDir::Cache::archives={}", archives.display()));
+    install.args(["install", "--download-only", "--yes", "--no-install-recommends", "--quiet=2"]).args(packages);
+    run(install.stdout(Stdio::null()))?;
+    for package in files(&archives)?.iter().filter(|file| file.extension().is_some_and(|extension| extension == "deb"))
+    {
+        run(command("dpkg-deb").arg("--extract").arg(package).arg(kept.join("root")))?;
+    }
+    fs::remove_dir_all(archives)?;
+    fs::write(kept.join("complete"), "")?;
+    Ok(kept.join("root"))
+}
+
 /// apt with one suite.
 struct Apt {
     options: Vec<OsString>,
+    arch: &'static str,
 }
 
 impl Apt {
-    fn new(suite: &str) -> Result<Self> {
-        let place = folder().join("apt").join(suite);
+    fn new(suite: &str, arch: &Arch) -> Result<Self> {
+        let place = folder().join("apt").join(format!("{suite}-{}", arch.debian));
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(place.join(part)).with_context(|| place.display().to_string())?;
         }
@@ -117,12 +152,12 @@ impl Apt {
         option("Dir::Cache", &place.join("cache"));
         // apt would drop to a user who may not read our folders.
         option("APT::Sandbox::User", "root".as_ref());
-        option("APT::Architecture", "amd64".as_ref());
-        option("APT::Architectures", "amd64".as_ref());
+        option("APT::Architecture", arch.debian.as_ref());
+        option("APT::Architectures", arch.debian.as_ref());
         option("APT::Default-Release", "".as_ref());
         // Hooks of the machine's own are not for this.
         option("APT::Update::Post-Invoke-Success", "".as_ref());
-        Ok(Self { options })
+        Ok(Self { options, arch: arch.debian })
     }
 
     fn command(&self, program: &str) -> Command {
@@ -139,12 +174,12 @@ impl Apt {
     /// The packages with a kernel and its modules, the kernel's first.
     fn packages_of(&self, source: Source) -> Result<Vec<String>> {
         let image = if source.begins.is_empty() {
-            let depends = self.depends("linux-image-amd64")?;
+            let depends = self.depends(&format!("linux-image-{}", self.arch))?;
             depends.into_iter().find(|name| name.starts_with("linux-image-"))
         } else {
             let pattern = format!("^linux-image-{}", source.begins.replace('.', "\\."));
             let found = output(self.command("apt-cache").args(["search", "--names-only", &pattern]))?;
-            newest(found.lines().filter_map(|line| line.split(' ').next()))
+            newest(found.lines().filter_map(|line| line.split(' ').next()), self.arch)
         };
         let image = image.with_context(|| format!("it has no kernel {}", source.begins))?;
         let mut names = vec![image.clone()];
@@ -201,10 +236,10 @@ fn debian_in(targets: &str) -> Option<String> {
 }
 
 /// Of packages for one kernel in several builds the newest; not those for special machines.
-fn newest<'a>(packages: impl Iterator<Item = &'a str>) -> Option<String> {
+fn newest<'a>(packages: impl Iterator<Item = &'a str>, arch: &str) -> Option<String> {
     let plain = |name: &&str| {
         let flavour = name.rsplit('-').take(2).collect::<Vec<_>>();
-        flavour[0] == "amd64" && !["cloud", "rt"].contains(&flavour[1])
+        flavour[0] == arch && !["cloud", "rt"].contains(&flavour[1])
     };
     let numbers = |name: &&str| -> Vec<u32> {
         name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
@@ -295,7 +330,7 @@ mod tests {
             "linux-image-6.16.12+deb13-rt-amd64",
             "linux-image-6.16.12+deb13-amd64-dbg",
         ];
-        assert_eq!(newest(names.into_iter()).as_deref(), Some("linux-image-6.16.12+deb13-amd64"));
-        assert_eq!(newest(["linux-image-6.16.3+deb13-arm64"].into_iter()), None);
+        assert_eq!(newest(names.into_iter(), "amd64").as_deref(), Some("linux-image-6.16.12+deb13-amd64"));
+        assert_eq!(newest(["linux-image-6.16.3+deb13-arm64"].into_iter(), "amd64"), None);
     }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/busybox sh
 # The first process of a virtual machine: mounts what the boot line asks for, runs the suite, powers off.
-# The console is the first serial port; what the suite reports goes to the second.
+# What the suite reports goes to the serial port that the boot line names, everything else to the console.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin WIRESPAN_BIN=/usr/bin/wirespan
 /usr/bin/busybox --install -s /bin
 mkdir -p /proc /sys /dev /tmp /run /var
@@ -20,7 +20,8 @@ v1() {
         mount -t cgroup -o "$controller" none "/sys/fs/cgroup/$controller" || rmdir "/sys/fs/cgroup/$controller"
     done
 }
-case " $(cat /proc/cmdline) " in
+cmdline=" $(cat /proc/cmdline) "
+case "$cmdline" in
 *" wirespan.cgroup=v1 "*) v1 ;;
 *" wirespan.cgroup=hybrid "*)
     v1
@@ -32,8 +33,10 @@ esac
 
 hostname machine
 ip link set lo up
+report="${cmdline#* wirespan.report=}"
+report="/dev/${report%% *}"
 # The line's own processing would add carriage returns and echo.
-stty -F /dev/ttyS1 raw -echo
-behaviours >/dev/ttyS1
+stty -F "$report" raw -echo
+behaviours >"$report"
 echo "the suite ended with $?"
 poweroff -f

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::arch::Arch;
 use super::archive::Archive;
-use super::debian::{Kernel, files};
+use super::debian::{Kernel, files, userland};
 use super::folder;
 use crate::command::{command, output, run, which};
-use crate::workspace;
+use crate::{dist, workspace};
 
 const INIT: &str = include_str!("init.sh");
 
@@ -26,14 +27,53 @@ const TEXTS: &[(&str, &str)] = &[
     ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
 ];
 
-/// The part that is the same for every kernel: made once.
+/// Debian's packages with them, for an architecture whose programs this machine has not.
+const PACKAGES: &[&str] =
+    &["bpftool", "busybox-static", "coreutils", "curl", "iproute2", "libgcc-s1", "nginx", "util-linux"];
+
+/// Folders of packages that no program needs to run.
+const SUPERFLUOUS: &[&str] = &["usr/share", "usr/include", "var", "usr/lib/systemd", "lib/systemd", "usr/lib/locale"];
+
+/// The part that is the same for every kernel of an architecture, made once for each.
+pub(crate) struct Bases {
+    suite: PathBuf,
+    made: Vec<(&'static str, Base)>,
+}
+
+impl Bases {
+    /// None yet; the suite as it was built for this machine.
+    pub(crate) fn new(suite: PathBuf) -> Self {
+        Self { suite, made: Vec::new() }
+    }
+
+    /// The suite for this machine.
+    pub(crate) fn suite(&self) -> &Path {
+        &self.suite
+    }
+
+    /// That of an architecture.
+    pub(crate) fn of(&mut self, arch: &'static Arch) -> Result<&Base> {
+        let at = match self.made.iter().position(|(name, _)| *name == arch.debian) {
+            Some(at) => at,
+            None => {
+                let base = if arch.is_ours() { Base::gather(&self.suite)? } else { Base::fetch(arch)? };
+                self.made.push((arch.debian, base));
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[at].1)
+    }
+}
+
+/// Programs and libraries.
 pub(crate) struct Base {
     files: Vec<(String, Vec<u8>)>,
+    links: Vec<(String, String)>,
 }
 
 impl Base {
-    /// Gathers the programs and their libraries.
-    pub(crate) fn gather(suite: &Path) -> Result<Self> {
+    /// Programs of this machine and their libraries.
+    fn gather(suite: &Path) -> Result<Self> {
         let mut programs = vec![(workspace::agent(), "/usr/bin/wirespan".to_owned())];
         programs.push((suite.to_owned(), "/usr/bin/behaviours".to_owned()));
         programs.push((busybox()?, "/usr/bin/busybox".to_owned()));
@@ -52,22 +92,60 @@ impl Base {
             let content = fs::read(&library).with_context(|| library.display().to_string())?;
             files.push((text(&library)?.to_owned(), content));
         }
-        Ok(Self { files })
+        Ok(Self { files, links: Vec::new() })
+    }
+
+    /// Programs of Debian for another architecture, with ours built for it.
+    fn fetch(arch: &Arch) -> Result<Self> {
+        let root = userland(arch, PACKAGES)?;
+        let mut base = Self { files: Vec::new(), links: Vec::new() };
+        base.take(&root, &root)?;
+        let [agent, suite] = dist::built(arch.triple);
+        base.files
+            .push(("/usr/bin/wirespan".to_owned(), fs::read(&agent).with_context(|| agent.display().to_string())?));
+        base.files
+            .push(("/usr/bin/behaviours".to_owned(), fs::read(&suite).with_context(|| suite.display().to_string())?));
+        base.links.push(("/usr/bin/busybox".to_owned(), "/bin/busybox".to_owned()));
+        Ok(base)
+    }
+
+    fn take(&mut self, root: &Path, folder: &Path) -> Result<()> {
+        for path in files(folder)? {
+            let place = path.strip_prefix(root)?;
+            if SUPERFLUOUS.iter().any(|folder| place == Path::new(folder)) {
+                continue;
+            }
+            let place = format!("/{}", text(place)?);
+            if path.is_symlink() {
+                self.links.push((place, text(&fs::read_link(&path)?)?.to_owned()));
+            } else if path.is_dir() {
+                self.take(root, &path)?;
+            } else {
+                self.files.push((place, fs::read(&path).with_context(|| path.display().to_string())?));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the archive for a kernel: this, and its modules.
     pub(crate) fn archive(&self, kernel: &Kernel, path: &Path) -> Result<()> {
         let mut archive = Archive::default();
         archive.file("/init", 0o755, INIT.as_bytes());
-        for (path, content) in TEXTS {
-            archive.file(path, 0o644, content.as_bytes());
-        }
         for (path, content) in &self.files {
             archive.file(path, 0o755, content);
         }
+        // After the packages' own.
+        for (path, content) in TEXTS {
+            archive.file(path, 0o644, content.as_bytes());
+        }
+        for (path, to) in &self.links {
+            archive.link(path, to);
+        }
         archive.folder("/bin");
         // Where the kernel calls it when it wants a module.
-        archive.link("/sbin/modprobe", "/usr/bin/busybox");
+        if !self.links.iter().any(|(path, _)| path == "/sbin/modprobe") {
+            archive.link("/sbin/modprobe", "/usr/bin/busybox");
+        }
         let modules = format!("/lib/modules/{}", kernel.release);
         for module in files(&kernel.root.join(&modules[1..]))? {
             let name = module.file_name().and_then(|name| name.to_str()).unwrap_or_default();

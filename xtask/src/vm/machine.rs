@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::arch::{AMD64, ARM64, Arch};
 use super::debian::{Kernel, Source};
 use super::folder;
-use super::initramfs::Base;
+use super::initramfs::Bases;
 use crate::command::{command, line};
 use crate::workspace;
 
@@ -34,7 +35,11 @@ pub(crate) struct Machine {
 }
 
 const fn of(name: &'static str, suite: &'static str, begins: &'static str, boot: &'static str) -> Machine {
-    Machine { name, source: Some(Source { suite, begins }), boot }
+    Machine { name, source: Some(Source { suite, begins, arch: &AMD64 }), boot }
+}
+
+const fn arm(name: &'static str, suite: &'static str) -> Machine {
+    Machine { name, source: Some(Source { suite, begins: "", arch: &ARM64 }), boot: "" }
 }
 
 /// All machines, in the order of the table.
@@ -50,6 +55,7 @@ pub(crate) const MACHINES: &[Machine] = &[
     of("6.12-v1", "trixie", "", "wirespan.cgroup=v1"),
     of("6.12-integrity", "trixie", "", "lockdown=integrity"),
     of("6.12-confidentiality", "trixie", "", "lockdown=confidentiality"),
+    arm("6.12-arm64", "trixie"),
     Machine { name: "host", source: None, boot: "" },
 ];
 
@@ -70,32 +76,34 @@ impl Machine {
     }
 
     /// Runs the suite on it.
-    pub(crate) fn run(&self, base: &Base, suite: &Path, update: bool) -> Result<Run> {
+    pub(crate) fn run(&self, bases: &mut Bases, update: bool) -> Result<Run> {
         let report = folder().join(format!("{}.jsonl", self.name));
         fs::write(&report, "").with_context(|| report.display().to_string())?;
         let (broken, package) = match self.source {
             Some(source) => {
                 let kernel = Kernel::get(source, update)?;
                 let archive = folder().join(format!("{}.cpio", self.name));
-                base.archive(&kernel, &archive)?;
-                let broken = self.boot(&kernel, &archive, &report)?;
+                bases.of(source.arch)?.archive(&kernel, &archive)?;
+                let broken = self.boot(source.arch, &kernel, &archive, &report)?;
                 fs::remove_file(archive)?;
                 (broken, kernel.package)
             }
-            None => (self.here(suite, &report)?, String::new()),
+            None => (self.here(bases.suite(), &report)?, String::new()),
         };
         let report = fs::read(&report).with_context(|| report.display().to_string())?;
         Ok(Run { report: String::from_utf8_lossy(&report).into_owned(), broken, package })
     }
 
-    fn boot(&self, kernel: &Kernel, archive: &Path, report: &Path) -> Result<Option<String>> {
-        let serial = |path: &Path| format!("file:{}", path.display());
-        let mut qemu = command("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", PROCESSORS, "-m", MEMORY_MIB]);
+    fn boot(&self, arch: &Arch, kernel: &Kernel, archive: &Path, report: &Path) -> Result<Option<String>> {
+        let mut qemu = command(arch.emulator.name);
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", PROCESSORS, "-m", MEMORY_MIB]);
         qemu.args(["-nodefaults", "-no-reboot", "-display", "none"]);
-        qemu.args(["-serial", &serial(&self.log()), "-serial", &serial(report)]);
+        qemu.arg("-serial").arg(format!("file:{}", self.log().display()));
+        qemu.arg("-chardev").arg(format!("file,id=report,path={}", report.display()));
+        qemu.args(arch.arguments);
         qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(archive);
-        qemu.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 {}", self.boot));
+        let (console, report) = (arch.console, arch.report);
+        qemu.arg("-append").arg(format!("console={console} quiet panic=-1 wirespan.report={report} {}", self.boot));
         self.finish(&mut qemu)
     }
 

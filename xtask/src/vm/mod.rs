@@ -1,8 +1,9 @@
 //! `cargo xtask vm`: one suite of behaviours on many kernels, and the table of what came of it.
 //!
 //! `machine` says which machines there are and runs them, `debian` gets their kernels, `initramfs` what they boot into
-//! (`archive` writes it), `report` makes the table.
+//! (`archive` writes it), `arch` says how they differ, `report` makes the table.
 
+mod arch;
 mod archive;
 mod debian;
 mod initramfs;
@@ -16,17 +17,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::packages::{self, Program};
 use crate::step::Steps;
-use crate::vm::initramfs::Base;
+use crate::vm::initramfs::Bases;
 use crate::vm::machine::{MACHINES, Machine};
 use crate::vm::report::Column;
-use crate::{build, workspace};
+use crate::{build, dist, workspace};
 
 /// The machines that `cargo xtask test` runs the suite on: the oldest kernel, those of the last two stable releases, the newest.
 pub(crate) const GATE: &[&str] = &["5.10", "6.1", "6.12", "sid"];
 
 /// Programs that machines are made with, and those that run on them.
 const PROGRAMS: &[Program] = &[
-    Program { name: "qemu-system-x86_64", package: "qemu-system-x86" },
     Program { name: "busybox", package: "busybox-static" },
     Program { name: "depmod", package: "kmod" },
     Program { name: "dpkg-deb", package: "dpkg" },
@@ -44,7 +44,8 @@ const PROGRAMS: &[Program] = &[
 /// writes it to `docs/kernels.md`. Fails if anything failed anywhere.
 pub(crate) fn vm(names: &[String], update: bool, steps: &mut Steps) -> Result<()> {
     let machines = selected(names)?;
-    let mut missing = packages::missing(PROGRAMS);
+    let emulators: Vec<_> = machines.iter().filter_map(|machine| Some(machine.source?.arch.emulator)).collect();
+    let mut missing = packages::missing(&[PROGRAMS, &emulators].concat());
     if !Path::new(debian::KEYRING).is_file() {
         missing.push("debian-archive-keyring");
     }
@@ -55,10 +56,15 @@ pub(crate) fn vm(names: &[String], update: bool, steps: &mut Steps) -> Result<()
     build::build(steps)?;
     fs::create_dir_all(folder()).with_context(|| folder().display().to_string())?;
     let suite = steps.step("building the suite", initramfs::build_suite)?;
-    let base = Base::gather(&suite)?;
+    let mut bases = Bases::new(suite);
+    let foreign = machines.iter().filter_map(|machine| machine.source).find(|source| !source.arch.is_ours());
+    if let Some(source) = foreign {
+        dist::dist(source.arch.triple, steps)?;
+        steps.step(&format!("building the suite for {}", source.arch.triple), || dist::suite(source.arch.triple))?;
+    }
     let mut columns = Vec::new();
     for machine in &machines {
-        let run = steps.step(&format!("the suite on {}", machine.name), || machine.run(&base, &suite, update))?;
+        let run = steps.step(&format!("the suite on {}", machine.name), || machine.run(&mut bases, update))?;
         let column = Column::read(machine.name, run);
         column.failures().iter().for_each(|failure| eprintln!("    FAILED {failure}"));
         columns.push(column);

@@ -1,7 +1,7 @@
 #!/usr/bin/busybox sh
 # The first process of a virtual machine: mounts what the boot line asks for, runs the suite, powers off.
 # What the suite reports goes to the serial port that the boot line names, everything else to the console.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin WIRESPAN_BIN=/usr/bin/wirespan
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_ALONE=1
 /usr/bin/busybox --install -s /bin
 mkdir -p /proc /sys /dev /tmp /run /var
 mount -t proc none /proc

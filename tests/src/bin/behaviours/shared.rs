@@ -207,9 +207,11 @@ fn lossy(scene: &Scene) -> Outcome {
     for (end, namespace, sent, received) in
         [(Kind::Client, &here, asked, answered), (Kind::Server, &there, answered, asked)]
     {
+        // Once it is closed: its last segment may be lost, too.
+        let connection = scene.agent.connection(end, port);
         let retransmitted = namespace.counter("Tcp/RetransSegs");
         lost += retransmitted;
-        scene.agent.connection(end, port).expect([
+        connection.expect([
             (names::SENT, is(sent)),
             (names::RECEIVED, is(received)),
             (names::RETRANSMITS, is(i64::try_from(retransmitted).expect("few"))),

@@ -1,9 +1,10 @@
 //! The kernel plane for kernels before 5.12: everything is as in `main.rs`, but that records go through the kernel's ring
-//! buffers, because programs have no atomic instruction with a result there.
+//! buffers, because programs have no atomic instruction with a result there, and that sockets get their cookies early ([`cookie`]).
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod cookie;
 #[path = "emit_ring.rs"]
 mod emit;
 mod kernel;

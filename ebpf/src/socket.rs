@@ -60,6 +60,10 @@ fn established(sk: Sock, old: i32, now: u64) {
     let Some(state) = state::of_traced(sk) else { return };
     state.established_ns = now;
     state.flags |= socket::ESTABLISHED;
+    if old == SYN_SENT {
+        // Known already, but where states are kept by cookie and the socket had none when it began to connect.
+        state.flags |= socket::ACTIVE;
+    }
     if old == SYN_RECV {
         // Runs in softirq context: who accepts it is known when it is read. With fast open, payload may have passed in
         // both directions already; what was first seen of our direction was then its beginning.

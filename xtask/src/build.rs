@@ -16,17 +16,14 @@ pub(crate) fn build(steps: &mut Steps) -> Result<()> {
 }
 
 /// Arguments of every cargo that builds, or checks, the kernel programs.
-pub(crate) const KERNEL_ARGUMENTS: &[&str] = &[
-    "--locked",
-    "--release",
-    "-Zbuild-std=core",
-    "--package=wirespan-ebpf",
-    "--target=bpfel-unknown-none",
-    "--target-dir=target/bpf",
-];
+pub(crate) const KERNEL_ARGUMENTS: &[&str] =
+    &["--locked", "--release", "-Zbuild-std=core", "--package=wirespan-ebpf", "--target=bpfel-unknown-none"];
+
+/// Where it builds them, for this machine.
+pub(crate) const KERNEL_FOLDER: &str = "--target-dir=target/bpf";
 
 fn build_kernel_programs(toolchain: &Toolchain) -> Result<()> {
-    run(toolchain.command("cargo").arg("build").args(KERNEL_ARGUMENTS))
+    run(toolchain.command("cargo").arg("build").args(KERNEL_ARGUMENTS).arg(KERNEL_FOLDER))
 }
 
 fn build_agent() -> Result<()> {

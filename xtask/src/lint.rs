@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::build::KERNEL_ARGUMENTS;
+use crate::build::{KERNEL_ARGUMENTS, KERNEL_FOLDER};
 use crate::command::{cargo, command, is_executable, run, succeeds, which};
 use crate::packages::{self, NotInstalled};
 use crate::step::Steps;
@@ -21,7 +21,7 @@ pub(crate) fn lint(steps: &mut Steps) -> Result<()> {
     kernel_clippy(&toolchain, steps)?;
     steps.step("clippy for the kernel programs", || {
         let mut clippy = toolchain.command("cargo-clippy");
-        run(clippy.arg("clippy").args(KERNEL_ARGUMENTS).args(["--", "-D", "warnings"]))
+        run(clippy.arg("clippy").args(KERNEL_ARGUMENTS).args([KERNEL_FOLDER, "--", "-D", "warnings"]))
     })
 }
 

@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod command;
+mod dist;
 mod fuzz;
 mod lint;
 mod packages;
@@ -12,6 +13,8 @@ mod setup;
 mod step;
 mod test;
 mod toolchain;
+#[cfg(unix)]
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -52,9 +55,9 @@ enum Verb {
         #[arg(last = true, value_name = "AGENT ARGS")]
         arguments: Vec<String>,
     },
-    /// Format, lints, unit tests, fuzz targets for some seconds, then end to end as root.
+    /// Format, lints, unit tests, fuzz targets for some seconds, then end to end as root, here and on other kernels.
     Test {
-        /// Stages to run: lint, unit, fuzz, e2e. All of them if none is named.
+        /// Stages to run: lint, unit, fuzz, e2e, vm. All of them if none is named.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
         /// Arguments of the test programs, such as a part of a test's name.
@@ -69,6 +72,23 @@ enum Verb {
         /// Benches to run; an unknown name lists them. All of them if none is named.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
+    },
+    /// Run one suite of behaviours on many kernels in virtual machines, and make a table of it.
+    ///
+    /// Without names it runs on all of them, also on this one, as root, and writes docs/kernels.md. Kernels, logs and reports stay in target/vm.
+    Vm {
+        /// Machines to run it on; an unknown name lists them.
+        #[arg(value_name = "KERNEL")]
+        names: Vec<String>,
+        /// Look for newer kernels than those that were fetched before.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Build the agent for another machine, into target/dist/TARGET.
+    Dist {
+        /// The target's triple; an unknown one lists the known ones.
+        #[arg(long, value_name = "TRIPLE")]
+        target: String,
     },
     /// Check the format and lint all code with warnings denied.
     Lint,
@@ -103,6 +123,11 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Bench { names } => bench::bench(&names, steps),
         #[cfg(not(unix))]
         Verb::Bench { .. } => anyhow::bail!("benches load kernel programs: run them on Linux"),
+        #[cfg(unix)]
+        Verb::Vm { names, update } => vm::vm(&names, update, steps),
+        #[cfg(not(unix))]
+        Verb::Vm { .. } => anyhow::bail!("virtual machines boot programs of this machine: run them on Linux"),
+        Verb::Dist { target } => dist::dist(&target, steps),
         Verb::Lint => lint::lint(steps),
         Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),
     }

@@ -39,10 +39,12 @@ pub(crate) enum Stage {
     Fuzz,
     /// Real programs on the real kernel, as root.
     EndToEnd,
+    /// The suite of behaviours on other kernels, in virtual machines.
+    Machines,
 }
 
 impl Stage {
-    const ALL: &[Self] = &[Self::Lint, Self::Unit, Self::Fuzz, Self::EndToEnd];
+    const ALL: &[Self] = &[Self::Lint, Self::Unit, Self::Fuzz, Self::EndToEnd, Self::Machines];
 
     const fn name(self) -> &'static str {
         match self {
@@ -50,6 +52,7 @@ impl Stage {
             Self::Unit => "unit",
             Self::Fuzz => "fuzz",
             Self::EndToEnd => "e2e",
+            Self::Machines => "vm",
         }
     }
 
@@ -60,6 +63,7 @@ impl Stage {
             Self::Unit => unit(filter),
             Self::Fuzz => fuzz::targets()?.iter().try_for_each(|target| fuzz::fuzz(target, FUZZ_SMOKE_SECONDS, steps)),
             Self::EndToEnd => end_to_end(filter, steps),
+            Self::Machines => machines(steps),
         }
     }
 }
@@ -102,6 +106,17 @@ fn end_to_end(filter: &[String], steps: &mut Steps) -> Result<()> {
     run(cargo.arg("--").args(filter))
 }
 
+#[cfg(unix)]
+fn machines(steps: &mut Steps) -> Result<()> {
+    let names: Vec<_> = crate::vm::GATE.iter().map(|&name| name.to_owned()).collect();
+    crate::vm::vm(&names, false, steps)
+}
+
+#[cfg(not(unix))]
+fn machines(_: &mut Steps) -> Result<()> {
+    bail!("virtual machines boot programs of this machine: run them on Linux")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +134,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = named(&["unit", "cluster"]).unwrap_err().to_string();
-        assert_eq!(error, "there are no tests named `cluster`; known: lint, unit, fuzz, e2e");
+        assert_eq!(error, "there are no tests named `cluster`; known: lint, unit, fuzz, e2e, vm");
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, Program};
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, FEntry, KProbe, ProgramError, SockOps,
+};
 use aya::{Btf, Ebpf};
 use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
@@ -118,52 +120,54 @@ const SENDERS: Hook = Hook {
     without: "clients are known by their call of connect only",
 };
 
+/// How records come, and where states are.
+type Form = (Transport, States);
+
+/// The best first. Before 5.12 the kernel refuses programs with atomic instructions that have a result, before 5.11 also
+/// tracing programs that use socket storage.
+const FORMS: [Form; 3] = [
+    (Transport::Exchange, States::WithSocket),
+    (Transport::Rings, States::WithSocket),
+    (Transport::Rings, States::ByCookie),
+];
+
 impl Plane {
     /// Loads and attaches everything that works here.
     ///
     /// # Errors
     /// If nothing useful can work; the error says what to do.
     pub fn load(settings: Settings) -> Result<Self, LoadError> {
-        let plane = Self::load_with(settings, Transport::Exchange, States::WithSocket)?;
-        if plane.is_whole() {
-            return Ok(plane);
+        let mut best: Option<(usize, Form)> = None;
+        let mut failed = None;
+        for form in FORMS {
+            match Self::load_with(settings, form) {
+                Ok(plane) => {
+                    let broken = plane.broken();
+                    if broken == 0 {
+                        return Ok(plane);
+                    }
+                    if best.is_none_or(|(fewest, _)| broken < fewest) {
+                        best = Some((broken, form));
+                    }
+                }
+                Err(error @ LoadError::NothingWorks { .. }) => failed = failed.or(Some(error)),
+                Err(error) => return Err(error),
+            }
         }
-        drop(plane);
-        // Before 5.12 the kernel refuses programs with atomic instructions that have a result,
-        let mut plane = Self::load_with(settings, Transport::Rings, States::WithSocket)?;
-        plane.verdicts.push(Verdict {
-            probe: "records",
-            standing: Standing::Degraded,
-            reason:
-                "go through ring buffers, because the kernel's programs have no atomic instructions (5.12 has them): \
-                     each costs about 100 ns more"
-                    .to_owned(),
-        });
-        if plane.is_whole() {
-            return Ok(plane);
+        match (best, failed) {
+            // Something is refused in every form: the one that loses least, and of those the best.
+            (Some((_, form)), _) => Self::load_with(settings, form),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(LoadError::NothingWorks { verdicts: Vec::new() }),
         }
-        let transport = plane.verdicts.pop();
-        drop(plane);
-        // and before 5.11 tracing programs that use socket storage.
-        let mut plane = Self::load_with(settings, Transport::Rings, States::ByCookie)?;
-        plane.verdicts.extend(transport);
-        plane.verdicts.push(Verdict {
-            probe: "socket state",
-            standing: Standing::Degraded,
-            reason:
-                "kept in a hash by socket cookie, because the kernel lets no tracing program use socket storage (5.11 \
-                     does): connect times are unknown, and each packet costs about 40 ns more"
-                    .to_owned(),
-        });
-        Ok(plane)
     }
 
-    /// Whether the kernel took every program that it has the hook for.
-    fn is_whole(&self) -> bool {
-        !self.verdicts.iter().any(|verdict| verdict.standing == Standing::Broken)
+    /// Probes that should work here, and do not.
+    fn broken(&self) -> usize {
+        self.verdicts.iter().filter(|verdict| verdict.standing == Standing::Broken).count()
     }
 
-    fn load_with(settings: Settings, transport: Transport, states: States) -> Result<Self, LoadError> {
+    fn load_with(settings: Settings, (transport, states): Form) -> Result<Self, LoadError> {
         let loaded = load::load(settings, transport, states)?;
         let (mut ebpf, btf) = (loaded.ebpf, loaded.btf);
         let cpus = load::cpus().map_err(|source| LoadError::NoBtf { source })?;
@@ -181,8 +185,11 @@ impl Plane {
             verdicts.push(verdict(hook, outcome.map(|()| format!("tp_btf/{}", hook.event))));
         }
         verdicts.push(senders(&mut ebpf, &btf));
-        // Packets last: their records find everything else in place.
         let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
+        if states == States::ByCookie {
+            verdicts.push(cookies(&mut ebpf, &root));
+        }
+        // Packets last: their records find everything else in place.
         let packets = ["egress", "ingress"].map(|name| packets(&mut ebpf, name, &root));
         let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
         verdicts.extend(packets);
@@ -196,6 +203,7 @@ impl Plane {
                 reason: format!("not in this kernel: {}", loaded.missing_fields.join(", ")),
             });
         }
+        verdicts.extend(weaker((transport, states)));
         let orders = typed(&mut ebpf, "ORDERS")?;
         let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
@@ -251,6 +259,8 @@ impl Plane {
                 Some(Program::FEntry(program)) => program.unload(),
                 Some(Program::KProbe(program)) => program.unload(),
                 Some(Program::CgroupSkb(program)) => program.unload(),
+                Some(Program::CgroupSock(program)) => program.unload(),
+                Some(Program::SockOps(program)) => program.unload(),
                 _ => Ok(()),
             };
             if let Err(error) = outcome
@@ -349,6 +359,41 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
     let Err(third) = third else { return verdict(&SENDERS, Ok("kprobe/tcp_sendmsg".to_owned())) };
     tracing::debug!("fentry/tcp_sendmsg: {}; kprobe/tcp_sendmsg: {}", chain(&second), chain(&third));
     verdict(&SENDERS, Err(first))
+}
+
+/// What is weaker in a form than in the best.
+fn weaker((transport, states): Form) -> impl Iterator<Item = Verdict> {
+    let degraded = |probe, reason: &str| Verdict { probe, standing: Standing::Degraded, reason: reason.to_owned() };
+    let records = (transport == Transport::Rings).then(|| {
+        let reason = "go through ring buffers, because the kernel's programs have no atomic instructions (5.12 has them): \
+                      each costs about 100 ns more";
+        degraded("records", reason)
+    });
+    let states = (states == States::ByCookie).then(|| {
+        let reason = "kept in a hash by socket cookie, because the kernel lets no tracing program use socket storage (5.11 \
+                      does): each packet costs about 40 ns more";
+        degraded("socket state", reason)
+    });
+    records.into_iter().chain(states)
+}
+
+/// What gives sockets their cookies before the first tracing program wants to know them.
+fn cookies(ebpf: &mut Ebpf, root: &cgroup::Root) -> Verdict {
+    let outcome = (|| {
+        let made: &mut CgroupSock = program(ebpf, "socket_made")?;
+        made.load()?;
+        made.attach(&root.directory, CgroupAttachMode::Single)?;
+        let connection: &mut SockOps = program(ebpf, "connection_made")?;
+        connection.load()?;
+        connection.attach(&root.directory, CgroupAttachMode::Single).map(drop)
+    })();
+    let hook = Hook {
+        probe: "socket cookies",
+        program: "socket_made",
+        event: "cgroup/sock_create and sock_ops",
+        without: "connect times, refused connections and who closes first are unknown",
+    };
+    verdict(&hook, outcome.map(|()| format!("cgroup/sock_create+sock_ops on {}", root.place)))
 }
 
 fn packets(ebpf: &mut Ebpf, name: &'static str, root: &cgroup::Root) -> Verdict {

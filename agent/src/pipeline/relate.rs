@@ -18,7 +18,7 @@ pub(super) struct Relations {
     ids: Ids,
     requests: Joiner,
     connections: Joiner,
-    /// Connections of the agent itself: their servers' ends are not traced either.
+    /// Connections of agents, this one or another: their other ends are not traced either.
     own: Joiner,
     ledger: Arc<Ledger>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Place {
     pub(super) beside: Option<Tie>,
 }
 
-/// Connections of the agent that are remembered: it has a few at a time.
+/// Connections of agents that are remembered: each has a few at a time.
 const MAX_OWN: usize = 256;
 
 impl Relations {
@@ -219,9 +219,9 @@ impl Relations {
         Tie { trace_id: lineage.trace_id, span_id, method: Method::Connection, confidence: CERTAIN }
     }
 
-    /// A connection that the agent itself opened: its server is to be recognised. Whether it can be, by now.
-    pub(super) fn note_own(&mut self, facts: &Facts, now: Nanos) -> bool {
-        let Some(key) = Key::connection(facts, Role::Client) else { return false };
+    /// One end of a connection is an agent's: the other end is to be recognised. Whether it can be, by now.
+    pub(super) fn note_own(&mut self, facts: &Facts, role: Role, now: Nanos) -> bool {
+        let Some(key) = Key::connection(facts, role) else { return false };
         let time = facts.first_seen.min(now);
         // Only who it is matters: it has no span.
         let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time };
@@ -229,9 +229,10 @@ impl Relations {
         true
     }
 
-    /// Whether the other end of a connection is the agent.
-    pub(super) fn serves_us(&self, facts: &Facts, now: Nanos) -> bool {
-        let key = if self.own.is_empty() { None } else { Key::connection(facts, Role::Server) };
+    /// Whether the other end of a connection is an agent's.
+    pub(super) fn talks_to_us(&self, facts: &Facts, role: Option<Role>, now: Nanos) -> bool {
+        // Of a connection whose beginning was not seen the handshake is not known either.
+        let key = role.filter(|_| !self.own.is_empty()).and_then(|role| Key::connection(facts, role));
         key.is_some_and(|key| self.own.find(key, facts.cookie, now) != Match::None)
     }
 }

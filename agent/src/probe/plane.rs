@@ -222,6 +222,13 @@ impl Plane {
         &self.verdicts
     }
 
+    /// Names and descriptors of the programs that are loaded, for what the kernel says of them under `/proc`.
+    #[must_use]
+    pub fn programs(&self) -> Vec<(String, RawFd)> {
+        let descriptor = |program: &Program| Some(program.fd().ok()?.as_fd().as_raw_fd());
+        self.ebpf.programs().filter_map(|(name, program)| Some((name.to_owned(), descriptor(program)?))).collect()
+    }
+
     /// Hands over records that are ready, in order of time. Nothing that is handed over later is older than what is
     /// returned.
     pub fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> Nanos {

@@ -184,6 +184,40 @@ fn the_agents_own_connections_are_not_traced_at_either_end() {
 }
 
 #[test]
+fn who_reads_the_agents_metrics_is_not_traced_at_either_end() {
+    let mut world = World::new(Options { connections: Connections::Metrics, ..Options::default() });
+    let mut call = Call::new(1);
+    call.tgids[1] = AGENT;
+    call.open(&mut world).get(&mut world, "/metrics").close(&mut world);
+    assert!(world.out.spans.is_empty(), "{:?}", world.out.spans);
+    // The client's end is the first to be seen: what was counted of it by then is taken back.
+    assert_eq!(world.pipeline.connection_totals().iter().count(), 0);
+    assert_eq!(mode(&world, call.client), Some(Mode::Off));
+    Call::new(2).open(&mut world).get(&mut world, "/").close(&mut world);
+    assert_eq!(world.requests(Kind::Client).len(), 1, "others are traced as ever");
+}
+
+#[test]
+fn another_agents_connections_are_not_traced_at_either_end() {
+    let mut world = world();
+    let other = |tgid: u32, executable: &str| Process {
+        tgid,
+        start_ns: 1,
+        name: "wirespan".to_owned(),
+        executable: Some(executable.to_owned()),
+        ..Process::default()
+    };
+    world.fact(&Fact::Process(other(200, "/opt/older/wirespan")));
+    world.fact(&Fact::Process(other(201, "/opt/wirespan/shop")));
+    for (tgid, spans) in [(200, 0), (201, 2)] {
+        let mut call = Call::new(u64::from(tgid));
+        call.tgids[0] = tgid;
+        call.open(&mut world).get(&mut world, "/v1/traces").close(&mut world);
+        assert_eq!(world.requests(Kind::Client).len() + world.requests(Kind::Server).len(), spans, "process {tgid}");
+    }
+}
+
+#[test]
 fn a_socket_that_the_kernel_marks_as_ours_is_not_traced() {
     let mut world = world();
     let mut call = Call::new(1);

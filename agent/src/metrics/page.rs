@@ -148,19 +148,19 @@ impl Reading {
 
     fn process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let process = &self.process;
-        counter(out, "process_cpu", "User and system time of the agent.", Some(&Unit::Seconds), process.cpu_seconds)?;
+        counter(out, "process_cpu", "User and system time of the agent.", Some(&Unit::Seconds), &process.cpu_seconds)?;
         gauge(
             out,
             "process_resident_memory",
             "Memory of the agent, without its maps.",
             Some(&Unit::Bytes),
-            process.resident_bytes,
+            &process.resident_bytes,
         )?;
-        gauge(out, "process_virtual_memory", "Addresses of the agent.", Some(&Unit::Bytes), process.virtual_bytes)?;
-        gauge(out, "process_start_time", "When it began, since 1970.", Some(&Unit::Seconds), process.start_seconds)?;
-        gauge(out, "process_open_fds", "Descriptors that it has.", None, self.objects.descriptors)?;
+        gauge(out, "process_virtual_memory", "Addresses of the agent.", Some(&Unit::Bytes), &process.virtual_bytes)?;
+        gauge(out, "process_start_time", "When it began, since 1970.", Some(&Unit::Seconds), &process.start_seconds)?;
+        gauge(out, "process_open_fds", "Descriptors that it has.", None, &self.objects.descriptors)?;
         if let Some(most) = process.max_descriptors {
-            gauge(out, "process_max_fds", "Descriptors that it may have.", None, most)?;
+            gauge(out, "process_max_fds", "Descriptors that it may have.", None, &most)?;
         }
         let mut build = out.encode_descriptor("wirespan_build", "This program.", None, MetricType::Info)?;
         build.encode_info(&[("version", env!("CARGO_PKG_VERSION")), ("architecture", std::env::consts::ARCH)])
@@ -173,7 +173,7 @@ impl Reading {
         gauges(out, "wirespan_bpf_map_memory", help, Some(&Unit::Bytes), bytes)?;
         if let Some(takes_times) = takes_times {
             let help = "Whether the kernel takes run times (sysctl kernel.bpf_stats_enabled); without it runs stay 0.";
-            gauge(out, "wirespan_bpf_stats_enabled", help, None, u32::from(*takes_times))?;
+            gauge(out, "wirespan_bpf_stats_enabled", help, None, &u32::from(*takes_times))?;
         }
         let of = |what: fn(&kernel::Program) -> u64| {
             programs.iter().map(move |(name, program)| ([("program", name.as_str())], what(program)))
@@ -197,14 +197,14 @@ impl Reading {
 
     fn ledger(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let records = &self.records;
-        counter(out, "wirespan_records_observed", "Records of the kernel programs.", None, records.observed)?;
-        counter(out, "wirespan_records_delivered", "Records that were made use of.", None, records.delivered)?;
+        counter(out, "wirespan_records_observed", "Records of the kernel programs.", None, &records.observed)?;
+        counter(out, "wirespan_records_delivered", "Records that were made use of.", None, &records.delivered)?;
         let losses = records
             .losses
             .iter()
             .map(|&(stage, reason, n)| ([("stage", stage.label()), ("reason", reason.label())], n));
         counters(out, "wirespan_records_dropped", "Records that were not, by stage and reason.", None, losses)?;
-        gauge(out, "wirespan_records_in_flight", "Records that are under way.", None, records.in_flight())?;
+        gauge(out, "wirespan_records_in_flight", "Records that are under way.", None, &records.in_flight())?;
 
         let of = || self.spans.iter().map(|spans| ([("output", spans.output)], spans));
         let observed = of().map(|(labels, spans)| (labels, spans.sums.observed));
@@ -226,15 +226,15 @@ impl Reading {
         gauges(out, "wirespan_export_queue_capacity_spans", "Spans that may wait there.", None, capacity)?;
         self.counts
             .iter()
-            .try_for_each(|(count, n)| counter(out, &format!("wirespan_{}", count.label()), count.help(), None, *n))
+            .try_for_each(|(count, n)| counter(out, &format!("wirespan_{}", count.label()), count.help(), None, n))
     }
 
     fn connections(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         if let Some(connections) = self.connections {
-            gauge(out, "wirespan_connections", "Connections that are being followed.", None, connections)?;
+            gauge(out, "wirespan_connections", "Connections that are being followed.", None, &connections)?;
         }
         let help = "Connections that are followed at most (--max-connections).";
-        gauge(out, "wirespan_connections_limit", help, None, self.max_connections)?;
+        gauge(out, "wirespan_connections_limit", help, None, &self.max_connections)?;
         if self.totals.is_empty() {
             return Ok(());
         }
@@ -271,10 +271,10 @@ fn counter(
     name: &str,
     help: &str,
     unit: Option<&Unit>,
-    value: impl EncodeCounterValue,
+    value: &impl EncodeCounterValue,
 ) -> fmt::Result {
     let mut metric = out.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    metric.encode_counter::<NoLabelSet, _, f64>(value, None)
 }
 
 fn gauge(
@@ -282,9 +282,9 @@ fn gauge(
     name: &str,
     help: &str,
     unit: Option<&Unit>,
-    value: impl EncodeGaugeValue,
+    value: &impl EncodeGaugeValue,
 ) -> fmt::Result {
-    out.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+    out.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
 }
 
 fn counters<const N: usize, L: EncodeLabelValue, V: EncodeCounterValue>(

@@ -376,6 +376,15 @@ impl Consumer for Core {
         }
     }
 
+    fn missed(&mut self, facts: &mut Facts, state: &mut State, way: Direction, time: Nanos, len: u64) {
+        if self.admits(facts, state, time)
+            && let (Watch::Parsing(parser), Some(role)) = (&mut state.watch, state.role)
+        {
+            parser.push(Side::sending(role, way), At { time, pos: 0 }, Chunk::Gap(len), &mut self.events);
+            self.react(facts, state);
+        }
+    }
+
     fn finished(&mut self, facts: &mut Facts, state: &mut State, way: Direction, time: Nanos) {
         if !self.admits(facts, state, time) {
             return;

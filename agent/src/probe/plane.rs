@@ -118,6 +118,9 @@ const SENDERS: Hook = Hook {
     without: "clients are known by their call of connect only",
 };
 
+/// The packet programs, in the order in which they are attached.
+const PACKETS: [&str; 2] = ["egress", "ingress"];
+
 impl Plane {
     /// Loads and attaches everything that works here.
     ///
@@ -183,7 +186,13 @@ impl Plane {
         verdicts.push(senders(&mut ebpf, &btf));
         // Packets last: their records find everything else in place.
         let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
-        let packets = ["egress", "ingress"].map(|name| packets(&mut ebpf, name, &root));
+        // Both are loaded before either is attached, which takes the longer: of what passes in between only one direction
+        // is seen.
+        let ready = PACKETS.map(|name| load_packets(&mut ebpf, name));
+        let mut packets = Vec::with_capacity(PACKETS.len());
+        for (name, ready) in PACKETS.into_iter().zip(ready) {
+            packets.push(attach_packets(&mut ebpf, name, ready, &root));
+        }
         let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
         verdicts.extend(packets);
         if !useful {
@@ -358,17 +367,26 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
     verdict(&SENDERS, Err(first))
 }
 
-fn packets(ebpf: &mut Ebpf, name: &'static str, root: &cgroup::Root) -> Verdict {
+fn load_packets(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProgramError> {
+    let program: &mut CgroupSkb = program(ebpf, name)?;
+    program.load()
+}
+
+fn attach_packets(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    loaded: Result<(), ProgramError>,
+    root: &cgroup::Root,
+) -> Verdict {
     let (probe, kind) = match name {
         "egress" => ("packets sent", CgroupSkbAttachType::Egress),
         _ => ("packets received", CgroupSkbAttachType::Ingress),
     };
-    let outcome = (|| {
+    let outcome = loaded.and_then(|()| {
         let program: &mut CgroupSkb = program(ebpf, name)?;
-        program.load()?;
         // With links several programs always coexist; asking for it would be refused.
         program.attach(&root.directory, kind, CgroupAttachMode::Single).map(drop)
-    })();
+    });
     let hook =
         Hook { probe, program: name, event: "cgroup_skb", without: "this direction of every connection is unseen" };
     verdict(&hook, outcome.map(|()| format!("cgroup_skb/{name} on {}", root.place)))

@@ -170,7 +170,11 @@ fn two_agents_see_everything_and_neither_traces_the_other() {
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .start()
     };
-    let agents = [launch(&receivers[0], "http/protobuf"), launch(&receivers[1], "grpc")];
+    let first = launch(&receivers[0], "http/protobuf");
+    // Its connection to the receiver is older than the second agent.
+    let early = traffic("/early");
+    receivers[0].span("an early request", |span| span.is_on(early));
+    let agents = [first, launch(&receivers[1], "grpc")];
     let metrics = [address(&agents[0]), address(&agents[1])];
     let ports: Vec<u16> = (0..10).map(|number| traffic(&format!("/both/{number}"))).collect();
     for (agent, receiver) in agents.iter().zip(&receivers) {
@@ -363,14 +367,20 @@ fn a_receiver_that_hangs_holds_up_the_end_for_five_seconds_by_grpc() {
 #[test]
 fn sigterm_sends_what_waits() {
     let receiver = Receiver::start(Protocol::Http);
+    let listener = port::listen(Ipv4Addr::LOCALHOST.into());
+    let server = listener.local_addr().expect("an address");
     let agent = Launch::new()
+        // What others do on this machine would fill a request.
+        .args(["--only", &format!("port:{}", server.port())])
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint())
         // Nothing is sent before the end.
         .env("OTEL_BSP_SCHEDULE_DELAY", "600000")
         .stopped_by(Signal::TERM)
         .start();
-    let port = traffic("/at/last");
-    agent.pair(port, "/at/last");
+    let mut wire = Wire::through(&listener, || TcpStream::connect(server));
+    wire.exchange(get("/at/last"), ok("told"));
+    wire.close();
+    agent.pair(server.port(), "/at/last");
     assert!(receiver.got().read(|got| got.batches.is_empty()), "sent too early");
     let began = Instant::now();
     let stopped = agent.stop();

@@ -1,5 +1,6 @@
 //! The command line. What it says here is what `--help` prints.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ Environment:
       PROTOCOL, HEADERS, TIMEOUT, COMPRESSION, CERTIFICATE, CLIENT_KEY,
       CLIENT_CERTIFICATE and INSECURE, and the OTEL_EXPORTER_OTLP_TRACES_ form
       of each, which comes first.
+  WIRESPAN_METRICS_LISTEN
+      What --metrics-listen says, if that is not given.
   OTEL_SEMCONV_STABILITY_OPT_IN
       With http/dup, spans carry the older HTTP attribute names too.
   NO_COLOR
@@ -35,8 +38,9 @@ Exit codes:
   1   something else failed, such as reading a recording
   2   the command line was not understood
   3   this machine can't be traced: no permission, or the kernel lacks something
-  4   output failed: standard output was closed, the file can't be written, or
-      not all spans could be sent before the end";
+  4   output failed: standard output was closed, the file can't be written, the
+      address for metrics can't be had, or not all spans could be sent before the
+      end";
 
 const EXAMPLES_OF_RUN: &str = "\
 Examples:
@@ -84,6 +88,10 @@ pub(crate) struct RunArgs {
     /// How spans are printed to standard output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// Say to Prometheus what the agent costs, what it lost and how its parts stand: http://ADDRESS:PORT/metrics.
+    /// Whoever can reach the address can read it. Port 0 is any that is free.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    pub metrics_listen: Option<SocketAddr>,
     /// How a machine is traced.
     #[command(flatten)]
     pub trace: TraceArgs,
@@ -232,6 +240,11 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
     }
 }
 
+/// An address to listen on.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| "not an address and a port, such as 127.0.0.1:9464 or [::]:9464".to_owned())
+}
+
 /// Buffers are whole pages, and a power of two of them.
 fn buffer_kib(text: &str) -> Result<u32, String> {
     match text.parse() {
@@ -308,12 +321,31 @@ mod tests {
             "wirespan run --buffer-kib 131072",
             "wirespan run --log wirespan=loud",
             "wirespan run --format xml",
+            "wirespan run --metrics-listen 9464",
+            "wirespan run --metrics-listen localhost:9464",
+            "wirespan record f --metrics-listen 127.0.0.1:9464",
             "wirespan record",
             "wirespan record f --seconds 0",
             "wirespan replay",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_listened_for_where_asked() {
+        for (line, expect) in [
+            ("wirespan run", None),
+            ("wirespan run --metrics-listen 127.0.0.1:9464", Some("127.0.0.1:9464")),
+            ("wirespan run --metrics-listen [::]:0", Some("[::]:0")),
+        ] {
+            match parse(line).expect("a good command line").command {
+                Command::Run(run) => {
+                    assert_eq!(run.metrics_listen.map(|address| address.to_string()).as_deref(), expect);
+                }
+                other => panic!("not run: {other:?}"),
+            }
         }
     }
 

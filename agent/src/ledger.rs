@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! labels {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $label:literal,)+ }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident => $label:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub enum $name { $($(#[doc = $doc])* $variant,)+ }
 
         impl $name {
             /// All of them, in order.
@@ -18,6 +18,12 @@ macro_rules! labels {
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)+ }
+            }
+
+            /// What it is, in a sentence.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),*).trim_ascii(),)+ }
             }
         }
 
@@ -84,7 +90,7 @@ labels! {
         EvictedConnections => "evicted_connections",
         /// Times that a stream's missing bytes were given up.
         Holes => "holes",
-        /// Bytes that were given up in those.
+        /// Bytes of streams that were given up.
         HoleBytes => "hole_bytes",
         /// Messages that began with bytes of no known meaning.
         Garbage => "garbage",

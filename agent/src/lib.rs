@@ -15,6 +15,8 @@ pub mod trace;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod export;
 #[cfg(all(target_os = "linux", feature = "rim"))]
+pub mod metrics;
+#[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod probe;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod proc;

@@ -14,10 +14,13 @@ const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
 const SYN_RECV: i32 = 3;
 const FIN_WAIT1: i32 = 4;
+const TIME_WAIT: i32 = 6;
 const CLOSE: i32 = 7;
 const CLOSE_WAIT: i32 = 8;
+const LAST_ACK: i32 = 9;
 /// Also what `bpf_sock.state` says of a listener.
 pub const LISTEN: i32 = 10;
+const CLOSING: i32 = 11;
 
 /// `inet_sock_set_state(sk, oldstate, newstate)`
 #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -103,12 +106,15 @@ fn closes_first(sk: Sock, flag: u32) {
 
 #[inline(always)]
 fn closed(sk: Sock, old: i32, now: u64) {
-    let Some(state) = state::known(sk) else { return };
+    // An established connection has an end to report, also if nothing was seen of it before: it may be older than the
+    // agent and idle, or the kernel left out our run when it was accepted, and no payload ever passed.
+    let lived = matches!(old, ESTABLISHED | FIN_WAIT1..=TIME_WAIT | CLOSE_WAIT..=LAST_ACK | CLOSING);
+    let Some(state) = (if lived { state::of_traced(sk) } else { state::known(sk) }) else { return };
     if old == LISTEN {
         record(sk, state, reason::UNLISTEN, 0, now);
         return;
     }
-    let seen = state.flags & (socket::ACTIVE | socket::ESTABLISHED) != 0 || state.sent.known != 0;
+    let seen = lived || state.flags & (socket::ACTIVE | socket::ESTABLISHED) != 0 || state.sent.known != 0;
     if !seen || old == CLOSE {
         return;
     }

@@ -139,6 +139,13 @@ impl Launch {
         self
     }
 
+    /// What asks it to end in order; SIGINT without this.
+    #[must_use]
+    pub fn stopped_by(mut self, signal: Signal) -> Self {
+        self.program = self.program.stopped_by(signal);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     #[must_use]
     #[track_caller]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -27,7 +27,13 @@ pub fn held_by(pid: u32) -> Held {
 /// Waits until none of these objects exists any more. The kernel frees them a moment after their last user is gone.
 #[track_caller]
 pub fn wait_gone(held: &Held) {
-    let deadline = Instant::now() + PATIENCE;
+    wait_gone_within(PATIENCE, held);
+}
+
+/// The same, for so long.
+#[track_caller]
+pub fn wait_gone_within(patience: Duration, held: &Held) {
+    let deadline = Instant::now() + patience;
     loop {
         let left: Vec<_> = ["prog", "map", "link"]
             .into_iter()
@@ -39,6 +45,16 @@ pub fn wait_gone(held: &Held) {
         }
         assert!(Instant::now() < deadline, "still in the kernel: {left:?}");
     }
+}
+
+/// Programs attached to a control group for packets that leave, in the order in which they run.
+#[must_use]
+#[track_caller]
+pub fn attached_to_egress(group: &str) -> Vec<u64> {
+    let shown = bpftool(&["cgroup", "show", group]);
+    let attached = shown.as_array().map_or(&[][..], Vec::as_slice).iter();
+    let egress = attached.filter(|entry| entry["attach_type"] == "cgroup_inet_egress");
+    egress.filter_map(|entry| entry["id"].as_u64()).collect()
 }
 
 /// A program that a process holds.

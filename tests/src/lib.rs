@@ -17,6 +17,7 @@ pub mod netns;
 pub mod port;
 pub mod raw;
 pub mod receiver;
+pub mod scrape;
 pub mod servers;
 pub mod span;
 pub mod temp;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use wirespan_tests::agent::Agent;
 use wirespan_tests::child::Program;
 use wirespan_tests::expect::{self, Exchange, is_exchange};
-use wirespan_tests::raw::{Wire, get, ok};
+use wirespan_tests::raw::{Wire, get, ok, reset};
 use wirespan_tests::servers::{self, Server};
 use wirespan_tests::span::{Kind, Want, is};
 use wirespan_tests::temp::TempDir;
@@ -30,7 +30,7 @@ fn scene() -> &'static Scene {
         let nginx = servers::nginx(1);
         let mut wires = HashMap::new();
         let mut listeners = Vec::new();
-        for name in ["idle", "unused", "six", "in a response", "in a request", "in a stream", "pipelined"] {
+        for name in ["idle", "unused", "six", "in a response", "in a request", "in a stream", "pipelined", "reset"] {
             let (wire, listener) = Wire::with_listener(if name == "six" {
                 Ipv6Addr::LOCALHOST.into()
             } else {
@@ -138,6 +138,17 @@ fn an_old_connection_may_pipeline() {
     for n in 0..3 {
         is_exchange_on_an_old_connection(&scene.agent.pair(wire.port, &format!("/old/{n}")), 5);
     }
+}
+
+#[test]
+fn an_old_connection_that_is_reset_ends_at_both_ends() {
+    let Wire { client, server, port, .. } = old("reset");
+    // Nothing of it ever passes but the reset.
+    reset(client);
+    for end in expect::ENDS {
+        scene().agent.connection(end, port).expect([(names::END, is("reset")), (names::REQUESTS, Want::Absent)]);
+    }
+    drop(server);
 }
 
 #[test]

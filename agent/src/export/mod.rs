@@ -21,10 +21,12 @@ use std::time::{Duration, Instant};
 use self::batch::Batch;
 use self::console::Console;
 use self::otlp::Exporter;
+use self::queue::Room;
 use crate::ledger::Ledger;
 use crate::trace::span::Span;
 
 pub use self::console::Format as ConsoleFormat;
+pub use self::tally::Output;
 
 /// Where spans go.
 #[derive(Clone, Debug, Default)]
@@ -59,11 +61,29 @@ pub struct OutputFailed {
     pub reason: String,
 }
 
+/// The queue of an output, to be looked at from anywhere.
+#[derive(Clone, Debug)]
+pub struct QueueGauge {
+    /// Whose it is.
+    pub output: Output,
+    /// Spans that may wait in it.
+    pub capacity: usize,
+    room: Room,
+}
+
 /// The running outputs.
 #[derive(Debug)]
 pub struct Outputs {
     console: Option<Console>,
     otlp: Option<Exporter>,
+}
+
+impl QueueGauge {
+    /// Spans that wait in it.
+    #[must_use]
+    pub fn spans(&self) -> usize {
+        self.capacity.saturating_sub(self.room.left())
+    }
 }
 
 impl Outputs {
@@ -106,6 +126,13 @@ impl Outputs {
     #[must_use]
     pub fn failed(&self) -> Option<OutputFailed> {
         self.console.as_ref().and_then(Console::failed).map(|reason| OutputFailed { reason })
+    }
+
+    /// The queues of all outputs.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueGauge> {
+        let console = self.console.iter().map(Console::queue);
+        console.chain(self.otlp.iter().map(Exporter::queue)).collect()
     }
 
     /// Delivers what is still queued, for at most `within`; the rest is counted as lost to the shutdown. Afterwards

@@ -23,6 +23,11 @@ impl Room {
         before.min(wanted)
     }
 
+    /// How many more spans it may take now.
+    pub(super) fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
     /// Gives back the room of spans that have left the queue.
     pub(super) fn give_back(&self, spans: usize) {
         self.left.fetch_add(spans, Ordering::AcqRel);

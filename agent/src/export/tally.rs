@@ -6,9 +6,22 @@ use crate::ledger::{Account, Ledger, Reason, Stage};
 
 /// Whose account it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
+pub enum Output {
+    /// Standard output.
     Console,
+    /// The OTLP receiver.
     Otlp,
+}
+
+impl Output {
+    /// As it is printed and exported.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Console => "console",
+            Self::Otlp => "otlp",
+        }
+    }
 }
 
 /// Counts the spans of one output. After [`Tally::close`] nothing more is counted: what a thread that was left behind

@@ -119,6 +119,7 @@ impl<S> Connection<S> {
         let (way, other) =
             if flag(segment::EGRESS) { (Direction::Out, Direction::In) } else { (Direction::In, Direction::Out) };
         let peer_time = if segment.peer_time_ns == 0 { time } else { Nanos(segment.peer_time_ns) };
+        self.catch_up(segment, other, time, consumer);
         let (stream, mut tap) = self.stream(other, consumer, ledger);
         stream.advance(segment.peer_offset, peer_time, flag(segment::TURN), &mut tap);
 
@@ -136,6 +137,22 @@ impl<S> Connection<S> {
         let (stream, mut tap) = self.stream(way, consumer, ledger);
         stream.push(&piece, room, &mut tap);
         self.note_offsets();
+    }
+
+    /// Where nothing was seen of the other direction, a segment still acknowledges how far it has got. This is so for a few
+    /// milliseconds on a connection that is older than the agent, whose probes are not attached all at once: requests are
+    /// seen, and their responses are not. The first response that is seen must not be taken for that of the first request.
+    fn catch_up<C: Consumer<State = S>>(&mut self, segment: &Segment, other: Direction, time: Nanos, consumer: &mut C) {
+        let (stream, base) = match other {
+            Direction::Out => (&self.sent, &mut self.facts.out_base),
+            Direction::In => (&self.received, &mut self.facts.in_base),
+        };
+        let unseen = segment.peer_time_ns == 0 && segment.peer_offset == 0 && segment.flags & segment::FROM_START == 0;
+        let Some(known) = base.filter(|_| unseen && stream.pos() == 0 && segment.peer_next_seq != 0) else { return };
+        if let Ok(len @ 1..) = u64::try_from(segment.peer_next_seq.wrapping_sub(known).cast_signed()) {
+            *base = Some(segment.peer_next_seq);
+            consumer.missed(&mut self.facts, &mut self.state, other, time, len);
+        }
     }
 
     /// Delivers payload that was seen before the connection existed.

@@ -201,6 +201,9 @@ pub trait Consumer {
     /// message begins with them, whatever is missing before them.
     fn turned(&mut self, _state: &mut Self::State, _way: Direction) {}
 
+    /// So many bytes of one direction have passed before anything was seen of it: the stream begins after them.
+    fn missed(&mut self, _facts: &mut Facts, _state: &mut Self::State, _way: Direction, _time: Nanos, _len: u64) {}
+
     /// This end (`Out`) or the other (`In`) will send nothing more.
     fn finished(&mut self, facts: &mut Facts, state: &mut Self::State, way: Direction, time: Nanos);
 

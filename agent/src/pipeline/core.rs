@@ -86,12 +86,19 @@ impl Core {
         {
             state.watch = Watch::Suppressed(reason);
             state.open.clear();
+            if let Some((tgid, role, counted)) = state.counted.take() {
+                self.totals.taken_back(tgid, role, counted);
+            }
             self.steer(facts, state, Mode::Off);
         }
         if let Watch::Suppressed(reason) = state.watch {
             self.dropped.push((facts.cookie, reason));
-            if reason == Reason::Own && !state.is_offered && state.role(facts) == Some(Role::Client) {
-                state.is_offered = self.relations.note_own(facts, now);
+            if reason == Reason::Own
+                && !state.is_offered
+                && self.is_an_agents(facts)
+                && let Some(role) = state.role(facts)
+            {
+                state.is_offered = self.relations.note_own(facts, role, now);
             }
         }
         !matches!(state.watch, Watch::Suppressed(_))
@@ -99,7 +106,7 @@ impl Core {
 
     fn objection(&mut self, facts: &Facts, state: &mut State, now: Nanos) -> Option<Reason> {
         let tgid = facts.task.tgid;
-        if facts.own || (tgid != 0 && tgid == self.own_tgid) || self.relations.serves_us(facts, now) {
+        if self.is_our_own(facts) || self.relations.talks_to_us(facts, state.role(facts), now) {
             return Some(Reason::Own);
         }
         let remote = facts.dialled.unwrap_or(facts.remote);
@@ -110,9 +117,23 @@ impl Core {
         let question = Some((tgid, self.processes.epoch()));
         if state.asked != question {
             state.asked = question;
+            if self.processes.is_agent(tgid) {
+                return Some(Reason::Own);
+            }
             return self.processes.is_deselected(tgid).then_some(Reason::Deselected);
         }
         None
+    }
+
+    fn is_our_own(&self, facts: &Facts) -> bool {
+        let tgid = facts.task.tgid;
+        facts.own || (tgid != 0 && tgid == self.own_tgid)
+    }
+
+    /// Whether this is an agent's end of a connection. Two agents on a machine that traced each other would never come to
+    /// rest: the spans of what the one sends would be what the other sends.
+    fn is_an_agents(&self, facts: &Facts) -> bool {
+        self.is_our_own(facts) || self.processes.is_agent(facts.task.tgid)
     }
 
     fn steer(&mut self, facts: &Facts, state: &mut State, mode: Mode) {
@@ -352,6 +373,15 @@ impl Consumer for Core {
     fn turned(&mut self, state: &mut State, _way: Direction) {
         if let Watch::Guessing(recognition) = &mut state.watch {
             recognition.turned();
+        }
+    }
+
+    fn missed(&mut self, facts: &mut Facts, state: &mut State, way: Direction, time: Nanos, len: u64) {
+        if self.admits(facts, state, time)
+            && let (Watch::Parsing(parser), Some(role)) = (&mut state.watch, state.role)
+        {
+            parser.push(Side::sending(role, way), At { time, pos: 0 }, Chunk::Gap(len), &mut self.events);
+            self.react(facts, state);
         }
     }
 

@@ -1,6 +1,9 @@
 //! What requests and connections are to each other: ids, parents, and the two ends of a call on one machine.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use wirespan_common::record::Endpoint;
 
 use super::state::{Request, State};
 use crate::flow::{At, Facts, Nanos, Role};
@@ -18,8 +21,10 @@ pub(super) struct Relations {
     ids: Ids,
     requests: Joiner,
     connections: Joiner,
-    /// Connections of the agent itself: their servers' ends are not traced either.
+    /// Connections of agents, this one or another: their other ends are not traced either.
     own: Joiner,
+    /// Of those whose handshake was not seen: how their other ends see them. The oldest first.
+    own_old: VecDeque<(Endpoint, Endpoint)>,
     ledger: Arc<Ledger>,
 }
 
@@ -34,8 +39,11 @@ pub(super) struct Place {
     pub(super) beside: Option<Tie>,
 }
 
-/// Connections of the agent that are remembered: it has a few at a time.
+/// Connections of agents that are remembered: each has a few at a time.
 const MAX_OWN: usize = 256;
+/// Those among them that are older than us. Few, because each record of a connection whose beginning was not seen is
+/// compared with all of them.
+const MAX_OWN_OLD: usize = 16;
 
 impl Relations {
     pub(super) fn new(ledger: Arc<Ledger>) -> Self {
@@ -44,6 +52,7 @@ impl Relations {
             requests: Joiner::default(),
             connections: Joiner::with_room_for(MAX_KEYS / 4),
             own: Joiner::with_room_for(MAX_OWN),
+            own_old: VecDeque::new(),
             ledger,
         }
     }
@@ -219,9 +228,19 @@ impl Relations {
         Tie { trace_id: lineage.trace_id, span_id, method: Method::Connection, confidence: CERTAIN }
     }
 
-    /// A connection that the agent itself opened: its server is to be recognised. Whether it can be, by now.
-    pub(super) fn note_own(&mut self, facts: &Facts, now: Nanos) -> bool {
-        let Some(key) = Key::connection(facts, Role::Client) else { return false };
+    /// One end of a connection is an agent's: the other end is to be recognised. Whether it surely can be, by now.
+    pub(super) fn note_own(&mut self, facts: &Facts, role: Role, now: Nanos) -> bool {
+        let Some(key) = Key::connection(facts, role) else {
+            // One that is older than us, in all likelihood: its addresses have to do.
+            let other = (facts.remote, facts.local);
+            if !self.own_old.contains(&other) {
+                if self.own_old.len() >= MAX_OWN_OLD {
+                    self.own_old.pop_front();
+                }
+                self.own_old.push_back(other);
+            }
+            return false;
+        };
         let time = facts.first_seen.min(now);
         // Only who it is matters: it has no span.
         let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time };
@@ -229,10 +248,12 @@ impl Relations {
         true
     }
 
-    /// Whether the other end of a connection is the agent.
-    pub(super) fn serves_us(&self, facts: &Facts, now: Nanos) -> bool {
-        let key = if self.own.is_empty() { None } else { Key::connection(facts, Role::Server) };
-        key.is_some_and(|key| self.own.find(key, facts.cookie, now) != Match::None)
+    /// Whether the other end of a connection is an agent's.
+    pub(super) fn talks_to_us(&self, facts: &Facts, role: Option<Role>, now: Nanos) -> bool {
+        match role.and_then(|role| Key::connection(facts, role)) {
+            Some(key) => !self.own.is_empty() && self.own.find(key, facts.cookie, now) != Match::None,
+            None => self.own_old.contains(&(facts.local, facts.remote)),
+        }
     }
 }
 

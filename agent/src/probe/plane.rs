@@ -131,6 +131,9 @@ const FORMS: [Form; 3] = [
     (Transport::Rings, States::ByCookie),
 ];
 
+/// The packet programs, in the order in which they are attached.
+const PACKETS: [&str; 2] = ["egress", "ingress"];
+
 impl Plane {
     /// Loads and attaches everything that works here.
     ///
@@ -189,8 +192,13 @@ impl Plane {
         if states == States::ByCookie {
             verdicts.push(cookies(&mut ebpf, &root));
         }
-        // Packets last: their records find everything else in place.
-        let packets = ["egress", "ingress"].map(|name| packets(&mut ebpf, name, &root));
+        // Packets last: their records find everything else in place. Both are loaded before either is attached, which takes
+        // the longer: of what passes in between only one direction is seen.
+        let ready = PACKETS.map(|name| load_packets(&mut ebpf, name));
+        let mut packets = Vec::with_capacity(PACKETS.len());
+        for (name, ready) in PACKETS.into_iter().zip(ready) {
+            packets.push(attach_packets(&mut ebpf, name, ready, &root));
+        }
         let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
         verdicts.extend(packets);
         if !useful {
@@ -228,6 +236,13 @@ impl Plane {
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
+    }
+
+    /// Names and descriptors of the programs that are loaded, for what the kernel says of them under `/proc`.
+    #[must_use]
+    pub fn programs(&self) -> Vec<(String, RawFd)> {
+        let descriptor = |program: &Program| Some(program.fd().ok()?.as_fd().as_raw_fd());
+        self.ebpf.programs().filter_map(|(name, program)| Some((name.to_owned(), descriptor(program)?))).collect()
     }
 
     /// Hands over records that are ready, in order of time. Nothing that is handed over later is older than what is
@@ -396,17 +411,26 @@ fn cookies(ebpf: &mut Ebpf, root: &cgroup::Root) -> Verdict {
     verdict(&hook, outcome.map(|()| format!("cgroup/sock_create+sock_ops on {}", root.place)))
 }
 
-fn packets(ebpf: &mut Ebpf, name: &'static str, root: &cgroup::Root) -> Verdict {
+fn load_packets(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProgramError> {
+    let program: &mut CgroupSkb = program(ebpf, name)?;
+    program.load()
+}
+
+fn attach_packets(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    loaded: Result<(), ProgramError>,
+    root: &cgroup::Root,
+) -> Verdict {
     let (probe, kind) = match name {
         "egress" => ("packets sent", CgroupSkbAttachType::Egress),
         _ => ("packets received", CgroupSkbAttachType::Ingress),
     };
-    let outcome = (|| {
+    let outcome = loaded.and_then(|()| {
         let program: &mut CgroupSkb = program(ebpf, name)?;
-        program.load()?;
         // With links several programs always coexist; asking for it would be refused.
         program.attach(&root.directory, kind, CgroupAttachMode::Single).map(drop)
-    })();
+    });
     let hook =
         Hook { probe, program: name, event: "cgroup_skb", without: "this direction of every connection is unseen" };
     verdict(&hook, outcome.map(|()| format!("cgroup_skb/{name} on {}", root.place)))

@@ -9,6 +9,7 @@ use wirespan::flow::fact::{Fact, Host};
 use wirespan::flow::record::encode_fact;
 use wirespan::flow::{Cookie, Nanos};
 use wirespan::ledger::{Count, Ledger, Reason, Stage};
+use wirespan::metrics::CoreState;
 use wirespan::proc::describe::Lookup;
 use wirespan::proc::scan::Running;
 use wirespan::proc::sockets::Found;
@@ -47,6 +48,11 @@ pub(crate) trait Sink {
     /// What is to be said besides the ledger when a report is asked for: lines, or nothing.
     fn report(&self) -> String {
         String::new()
+    }
+
+    /// What there is to say of the core beside the ledger.
+    fn state(&self) -> CoreState {
+        CoreState::default()
     }
 
     /// Why nothing can be passed on any more, if so.

@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use wirespan::config::Options;
 use wirespan::export::{self, ConsoleFormat, Outputs, otlp};
 use wirespan::flow::Nanos;
 use wirespan::flow::fact::Host;
 use wirespan::ledger::Ledger;
+use wirespan::metrics::{self, Desk, Listener, Sources};
 use wirespan::probe::{Plane, Settings};
 use wirespan::proc::describe::ProcFs;
 use wirespan::proc::table::Table;
@@ -28,7 +30,7 @@ use self::agent::{Agent, Before, Sink};
 use self::clock::{Clock, SystemClock};
 use self::signals::Signals;
 use self::sink::{Recorder, Spans};
-use crate::cli::{Format, RecordArgs, RunArgs, TraceArgs};
+use crate::cli::{self, Format, RecordArgs, RunArgs, TraceArgs};
 use crate::exit::Failure;
 
 /// When nothing comes, signals are looked for this often: 100 wake-ups a second cost next to nothing.
@@ -54,11 +56,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         tracing::warn!("spans go nowhere: --format is none and OTEL_EXPORTER_OTLP_ENDPOINT is not set");
     }
     let options = args.trace.options(semconv_opt_in().as_deref());
-    let session = Session::open(&args.trace)?;
+    // Before anything is attached: an address that can't be had is known at once.
+    let listener = metrics_listener(args)?;
+    let mut session = Session::open(&args.trace)?;
     let ledger = Arc::clone(&session.ledger);
     let sends = otlp.is_some();
     let outputs = Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger))
         .map_err(|error| Failure::Output(error.to_string()))?;
+    if let Some(listener) = listener {
+        session.serve_metrics(listener, &outputs, &options)?;
+    }
     let (sink, ended) = session.trace(Spans::new(options, outputs, sends, Arc::clone(&ledger)), None)?;
     let (report, delivered) = sink.finish(FAREWELL);
     say_report(&report, &ledger);
@@ -86,12 +93,27 @@ fn say_report(report: &str, ledger: &Ledger) {
     say(&format_args!("{report}{ledger}"));
 }
 
+/// Listens where metrics are asked for, if anywhere.
+fn metrics_listener(args: &RunArgs) -> Result<Option<Listener>, Failure> {
+    let address = match (args.metrics_listen, variable(metrics::LISTEN_VARIABLE)) {
+        (Some(address), _) => address,
+        (None, Some(text)) => {
+            let wrong = |why| Failure::Usage(format!("{} is `{text}`: {why}", metrics::LISTEN_VARIABLE));
+            cli::listen_address(&text).map_err(wrong)?
+        }
+        (None, None) => return Ok(None),
+    };
+    Listener::bind(address).map(Some).map_err(|error| Failure::Output(error.to_string()))
+}
+
 /// A loaded plane, and what is needed beside it.
 struct Session {
     signals: Signals,
     plane: Plane,
     table: Table<ProcFs>,
     ledger: Arc<Ledger>,
+    /// Where the metrics ask the core.
+    desk: Option<Desk>,
     /// Before the probes.
     since: Nanos,
 }
@@ -111,12 +133,28 @@ impl Session {
             say(&format_args!("probe: {verdict}"));
         }
         let table = Table::new(ProcFs, args.selection());
-        Ok(Self { signals, plane, table, ledger: Arc::default(), since })
+        Ok(Self { signals, plane, table, ledger: Arc::default(), desk: None, since })
+    }
+
+    /// Answers from now on who asks for metrics.
+    fn serve_metrics(&mut self, listener: Listener, outputs: &Outputs, options: &Options) -> Result<(), Failure> {
+        if let Ok(address) = listener.address() {
+            say(&format_args!("metrics: http://{address}/metrics"));
+        }
+        let sources = Sources {
+            ledger: Arc::clone(&self.ledger),
+            verdicts: self.plane.verdicts().to_vec(),
+            programs: self.plane.programs(),
+            queues: outputs.queues(),
+            max_connections: options.max_connections,
+        };
+        self.desk = Some(listener.serve(sources).map_err(|error| Failure::Output(error.to_string()))?);
+        Ok(())
     }
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, since } = self;
+        let Self { signals, plane, table, ledger, desk, since } = self;
         let host = host()?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
         // Only now, with the probes attached: what is opened or born from here on is in the records.
@@ -134,7 +172,7 @@ impl Session {
         notify(NotifyState::Ready);
 
         let end = within.map(|within| Nanos(SystemClock.now().0.saturating_add(within.as_nanos() as u64)));
-        let ended = rounds(&mut agent, &signals, &ledger, end);
+        let ended = rounds(&mut agent, &signals, &ledger, desk.as_ref(), end);
         notify(NotifyState::Stopping);
         Ok((agent.finish(), ended))
     }
@@ -145,6 +183,7 @@ fn rounds<S, K, L, C>(
     agent: &mut Agent<S, K, L, C>,
     signals: &Signals,
     ledger: &Ledger,
+    desk: Option<&Desk>,
     end: Option<Nanos>,
 ) -> Result<(), Failure>
 where
@@ -158,6 +197,10 @@ where
         if signals.take_report() {
             agent.account();
             say_report(&agent.sink().report(), ledger);
+        }
+        if let Some(question) = desk.and_then(Desk::question) {
+            agent.account();
+            question.answer(agent.sink().state());
         }
         if let Some(failure) = agent.sink().failure() {
             return Err(failure);

@@ -13,6 +13,7 @@ use wirespan::export::Outputs;
 use wirespan::flow::recording::Writer;
 use wirespan::flow::{Cookie, Role};
 use wirespan::ledger::Ledger;
+use wirespan::metrics::CoreState;
 use wirespan::pipeline::{Output, Pipeline};
 use wirespan::trace::connection_totals::{Total, Totals};
 use wirespan_common::mode::Mode;
@@ -77,6 +78,11 @@ impl Sink for Spans {
 
     fn report(&self) -> String {
         totals(self.pipeline.connection_totals())
+    }
+
+    fn state(&self) -> CoreState {
+        let totals = self.pipeline.connection_totals().iter().cloned().collect();
+        CoreState { connections: self.pipeline.connections(), totals }
     }
 
     fn failure(&mut self) -> Option<Failure> {

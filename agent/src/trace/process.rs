@@ -47,6 +47,8 @@ const CLOCK_TICK_NS: u64 = 10_000_000;
 const MAX_RESOURCE_ATTRIBUTES: usize = 128;
 /// Longest value of a resource attribute, bytes.
 const RESOURCE_VALUE_BYTES: usize = 1024;
+/// File name of the agent's program.
+const AGENT: &str = "wirespan";
 /// `service.name` of a process whose name is not known (OpenTelemetry resource conventions).
 const UNKNOWN_SERVICE: &str = "unknown_service";
 
@@ -152,6 +154,15 @@ impl Processes {
             }
             None => Arc::clone(self.nobody.get_or_insert_with(|| Arc::new(resource(host, None)))),
         }
+    }
+
+    /// Whether it is an agent, of whatever version, as far as its program's file name tells.
+    #[must_use]
+    pub fn is_agent(&self, tgid: u32) -> bool {
+        self.known.get(&tgid).is_some_and(|entry| {
+            let path = entry.process.executable.as_deref().unwrap_or(&entry.process.name);
+            path.rsplit('/').next() == Some(AGENT)
+        })
     }
 
     /// Whether the user asked not to see the process.

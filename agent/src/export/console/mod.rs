@@ -17,11 +17,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::StartError;
 use super::batch::Batch;
 use super::json;
 use super::queue::Room;
 use super::tally::{Output, Tally};
+use super::{QueueGauge, StartError};
 use crate::ledger::{Ledger, Reason, Stage};
 use crate::trace::span::Span;
 
@@ -107,6 +107,10 @@ impl Console {
             // The printer has gone, which it does only when its output failed.
             self.tally.lose(Stage::Export, Reason::Closed, granted);
         }
+    }
+
+    pub(super) fn queue(&self) -> QueueGauge {
+        QueueGauge { output: Output::Console, capacity: QUEUE_SPANS, room: self.room.clone() }
     }
 
     pub(super) fn failed(&self) -> Option<String> {

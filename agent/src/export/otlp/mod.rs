@@ -26,6 +26,7 @@ pub use self::connect::TlsError;
 use self::inbox::Inlet;
 use self::retry::Outcome;
 use self::worker::{Sender, Worker};
+use super::QueueGauge;
 use super::batch::Batch;
 use super::queue::Room;
 use super::tally::{Output, Tally};
@@ -57,6 +58,7 @@ pub enum StartError {
 pub(super) struct Exporter {
     queue: Inlet,
     room: Room,
+    capacity: usize,
     tally: Tally,
     stop: watch::Sender<Option<Instant>>,
     done: Receiver<()>,
@@ -81,7 +83,8 @@ impl Exporter {
         let (queue, waiting) = inbox::inbox(config.batch_spans);
         let (stop, stopping) = watch::channel(None);
         let (finished, done) = mpsc::channel();
-        let room = Room::new(config.queue_spans);
+        let capacity = config.queue_spans;
+        let room = Room::new(capacity);
         let tally = Tally::new(ledger, Output::Otlp);
         let worker = Worker::new(config, sender, room.clone(), tally.clone(), stopping, waiting);
         thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
@@ -90,7 +93,7 @@ impl Exporter {
             runtime.shutdown_background();
             finished.send(()).ok();
         })?;
-        Ok(Self { queue, room, tally, stop, done })
+        Ok(Self { queue, room, capacity, tally, stop, done })
     }
 
     pub(super) fn send(&self, spans: impl Into<Batch>) {
@@ -104,6 +107,10 @@ impl Exporter {
         if granted > 0 {
             self.queue.put(batch.only_first(granted));
         }
+    }
+
+    pub(super) fn queue(&self) -> QueueGauge {
+        QueueGauge { output: Output::Otlp, capacity: self.capacity, room: self.room.clone() }
     }
 
     pub(super) fn begin_shutdown(self, deadline: Instant) -> Draining {

@@ -118,6 +118,40 @@ fn without_flags(mut record: Vec<u8>, gone: u32) -> Vec<u8> {
 }
 
 #[test]
+fn a_response_is_not_taken_for_that_of_a_request_before_the_probes_were_all_there() {
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.server = 0;
+    let client = call.client;
+    // Requests are seen leaving; of the first responses only that they were acknowledged.
+    for (path, is_answer_seen) in [("/1", false), ("/2", false), ("/3", false), ("/4", true)] {
+        call.joined_at[0] = Some([0, call.sent[1]]);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n");
+        let mut record = call.segment(Role::Client, Side::Client, call.sent[0], request.as_bytes()).expect("a client");
+        let peer_time = std::mem::offset_of!(wirespan_common::record::Segment, peer_time_ns);
+        record[peer_time..peer_time + 8].fill(0);
+        world.push(record);
+        call.sent[0] += request.len() as u64;
+        call.time += 100 * US;
+        call.client = if is_answer_seen { client } else { 0 };
+        call.response(&mut world, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        call.client = client;
+    }
+    call.get(&mut world, "/5");
+    let seen: Vec<_> = world
+        .requests(Kind::Client)
+        .into_iter()
+        .map(|span| {
+            let path = text(span, "url.full").expect("a URL");
+            (path.chars().next_back(), text(span, "http.response.status_code"), span.end_unix_ns - span.start_unix_ns)
+        })
+        .collect();
+    let lost = |path| (Some(path), None, 240 * US);
+    let answered = |path, status: &str, us| (Some(path), Some(format!("Int({status})")), us * US);
+    assert_eq!(seen, [lost('1'), lost('2'), lost('3'), answered('4', "404", 140), answered('5', "200", 160)]);
+}
+
+#[test]
 fn a_first_request_that_comes_before_the_record_of_its_connection_stands_on_firm_ground() {
     const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
     for gone in [0, segment::FROM_START | segment::PASSIVE] {

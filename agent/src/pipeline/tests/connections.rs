@@ -2,11 +2,12 @@
 
 use wirespan_common::mode::Mode;
 use wirespan_common::record::{reason, segment, socket};
+use zerocopy::IntoBytes;
 
 use super::world::{AGENT, Call, NGINX, S, World, print, text};
 use crate::config::{Connections, Options, Selection};
 use crate::flow::fact::{Fact, Process};
-use crate::flow::{Cookie, Role};
+use crate::flow::{Cookie, Role, Side};
 use crate::ledger::{Count, Reason, Stage};
 use crate::trace::span::{Kind, Scope, Status, Value};
 
@@ -184,12 +185,72 @@ fn the_agents_own_connections_are_not_traced_at_either_end() {
 }
 
 #[test]
+fn who_reads_the_agents_metrics_is_not_traced_at_either_end() {
+    let mut world = World::new(Options { connections: Connections::Metrics, ..Options::default() });
+    let mut call = Call::new(1);
+    call.tgids[1] = AGENT;
+    call.open(&mut world).get(&mut world, "/metrics").close(&mut world);
+    assert!(world.out.spans.is_empty(), "{:?}", world.out.spans);
+    // The client's end is the first to be seen: what was counted of it by then is taken back.
+    assert_eq!(world.pipeline.connection_totals().iter().count(), 0);
+    assert_eq!(mode(&world, call.client), Some(Mode::Off));
+    Call::new(2).open(&mut world).get(&mut world, "/").close(&mut world);
+    assert_eq!(world.requests(Kind::Client).len(), 1, "others are traced as ever");
+}
+
+#[test]
+fn another_agents_connections_are_not_traced_at_either_end() {
+    let mut world = world();
+    let other = |tgid: u32, executable: &str| Process {
+        tgid,
+        start_ns: 1,
+        name: "wirespan".to_owned(),
+        executable: Some(executable.to_owned()),
+        ..Process::default()
+    };
+    world.fact(&Fact::Process(other(200, "/opt/older/wirespan")));
+    world.fact(&Fact::Process(other(201, "/opt/wirespan/shop")));
+    for (tgid, spans) in [(200, 0), (201, 2)] {
+        let mut call = Call::new(u64::from(tgid));
+        call.tgids[0] = tgid;
+        call.open(&mut world).get(&mut world, "/v1/traces").close(&mut world);
+        assert_eq!(world.requests(Kind::Client).len() + world.requests(Kind::Server).len(), spans, "process {tgid}");
+    }
+}
+
+#[test]
+fn who_gets_another_agents_spans_on_a_connection_older_than_us_is_not_traced() {
+    let mut world = world();
+    let other = Process { tgid: 200, start_ns: 1, name: "wirespan".to_owned(), ..Process::default() };
+    world.fact(&Fact::Process(other));
+    let mut call = Call::new(1);
+    call.tgids[0] = 200;
+    call.joined_at = [Some([0, 0]); 2];
+    // No address translation: both ends see the same addresses.
+    let untranslated = |record: &mut Vec<u8>| {
+        let remote = std::mem::offset_of!(wirespan_common::record::Segment, remote);
+        let client = crate::trace::fixture::endpoint(1, 40_000);
+        record[remote..remote + 20].copy_from_slice(client.as_bytes());
+    };
+    let request = b"POST /v1/traces HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+    for role in [Role::Client, Role::Server] {
+        let mut record = call.segment(role, Side::Client, 0, request).expect("it is here");
+        if role == Role::Server {
+            untranslated(&mut record);
+        }
+        world.push(record);
+    }
+    world.finish();
+    assert!(world.out.spans.is_empty(), "{:?}", world.out.spans);
+    assert_eq!(mode(&world, call.server), Some(Mode::Off));
+}
+
+#[test]
 fn a_socket_that_the_kernel_marks_as_ours_is_not_traced() {
     let mut world = world();
     let mut call = Call::new(1);
     call.server = 0;
-    let mut record =
-        call.segment(Role::Client, crate::flow::Side::Client, 0, b"GET / HTTP/1.1\r\n\r\n").expect("a client");
+    let mut record = call.segment(Role::Client, Side::Client, 0, b"GET / HTTP/1.1\r\n\r\n").expect("a client");
     let flags = std::mem::offset_of!(wirespan_common::record::Segment, flags);
     let marked = u32::from_ne_bytes(record[flags..flags + 4].try_into().expect("four bytes")) | segment::SELF;
     record[flags..flags + 4].copy_from_slice(&marked.to_ne_bytes());

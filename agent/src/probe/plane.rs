@@ -277,6 +277,11 @@ impl Plane {
         }
     }
 
+    /// Whether maps can be written with what the calling thread may do now. Changes nothing.
+    pub fn can_write_maps(&mut self) -> bool {
+        self.newest_order.set(0, self.given, 0).is_ok()
+    }
+
     /// New sockets of this process are not recorded.
     pub fn deselect(&mut self, tgid: u32) {
         if let Err(error) = self.deselected.insert(tgid, 1, 0) {

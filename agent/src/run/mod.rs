@@ -3,6 +3,7 @@
 mod agent;
 mod clock;
 mod plane;
+mod privileges;
 mod signals;
 mod sink;
 mod source;
@@ -54,10 +55,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         tracing::warn!("spans go nowhere: --format is none and OTEL_EXPORTER_OTLP_ENDPOINT is not set");
     }
     let options = args.trace.options(semconv_opt_in().as_deref());
-    let session = Session::open(&args.trace)?;
+    let mut session = Session::open(&args.trace)?;
+    // From here on nothing is opened to be written, and threads may be started.
+    session.confine()?;
     let ledger = Arc::clone(&session.ledger);
     let sends = otlp.is_some();
-    let outputs = Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger))
+    let outputs = session
+        .ordinary
+        .run(|| Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger)))
         .map_err(|error| Failure::Output(error.to_string()))?;
     let (sink, ended) = session.trace(Spans::new(options, outputs, sends, Arc::clone(&ledger)), None)?;
     let (report, delivered) = sink.finish(FAREWELL);
@@ -68,9 +73,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 /// Records this machine until it is told to end, or for some time.
 pub(crate) fn record(args: &RecordArgs) -> Result<(), Failure> {
     let options = args.trace.options(semconv_opt_in().as_deref());
-    let session = Session::open(&args.trace)?;
+    let mut session = Session::open(&args.trace)?;
     let ledger = Arc::clone(&session.ledger);
     let recorder = Recorder::create(&args.file, options, Arc::clone(&ledger))?;
+    session.confine()?;
     let (sink, ended) = session.trace(recorder, args.seconds.map(Duration::from_secs))?;
     let written = sink.finish();
     say(&ledger);
@@ -94,11 +100,16 @@ struct Session {
     ledger: Arc<Ledger>,
     /// Before the probes.
     since: Nanos,
+    /// What was there before the probes.
+    before: Before,
+    /// The priority of all threads but this one.
+    ordinary: privileges::Ordinary,
 }
 
 impl Session {
     /// Loads and attaches everything, and says what works.
     fn open(args: &TraceArgs) -> Result<Self, Failure> {
+        privileges::check_files()?;
         let signals =
             Signals::take_over().map_err(|error| Failure::Other(format!("cannot handle signals: {error}")))?;
         let since = SystemClock.now();
@@ -110,17 +121,24 @@ impl Session {
         for verdict in plane.verdicts() {
             say(&format_args!("probe: {verdict}"));
         }
+        privileges::say_what_is_missing();
+        // Only now, with the probes attached: what is opened or born from here on is in the records.
+        let before = before()?;
+        let ordinary = privileges::go_first();
         let table = Table::new(ProcFs, args.selection());
-        Ok(Self { signals, plane, table, ledger: Arc::default(), since })
+        Ok(Self { signals, plane, table, ledger: Arc::default(), since, before, ordinary })
+    }
+
+    /// Gives up every right that is not needed any more. No thread may have been started yet.
+    fn confine(&mut self) -> Result<(), Failure> {
+        privileges::confine(&mut self.plane)
     }
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, since } = self;
+        let Self { signals, plane, table, ledger, since, before, ordinary: _ } = self;
         let host = host()?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
-        // Only now, with the probes attached: what is opened or born from here on is in the records.
-        let before = before()?;
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
         agent.begin(since, host, before);
 

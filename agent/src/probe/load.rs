@@ -12,7 +12,7 @@ use super::{btf, fields, verdict::Verdict};
 use crate::rights::capability;
 
 /// Where the running kernel describes its types.
-const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
 
 /// What the plane is loaded with.

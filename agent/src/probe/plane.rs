@@ -58,15 +58,15 @@ pub struct Counts {
 }
 
 /// A hook: its purpose, its program, and what is lost without it.
-struct Hook {
-    probe: &'static str,
+pub(super) struct Hook {
+    pub(super) probe: &'static str,
     program: &'static str,
-    event: &'static str,
-    without: &'static str,
+    pub(super) event: &'static str,
+    pub(super) without: &'static str,
 }
 
 /// Typed tracepoints, in the order in which they are attached: first what lets the packets be understood.
-const TRACEPOINTS: &[Hook] = &[
+pub(super) const TRACEPOINTS: &[Hook] = &[
     Hook {
         probe: "process birth",
         program: "fork",
@@ -111,12 +111,20 @@ const TRACEPOINTS: &[Hook] = &[
     },
 ];
 
-const SENDERS: Hook = Hook {
+pub(super) const SENDERS: Hook = Hook {
     probe: "senders",
     program: "send",
     event: "tcp_sendmsg_locked",
     without: "clients are known by their call of connect only",
 };
+
+/// Packet programs, one for each direction.
+pub(super) const PACKETS: &[Hook] = &[
+    Hook { probe: "packets sent", program: "egress", event: "cgroup_skb", without: UNSEEN },
+    Hook { probe: "packets received", program: "ingress", event: "cgroup_skb", without: UNSEEN },
+];
+
+const UNSEEN: &str = "this direction of every connection is unseen";
 
 impl Plane {
     /// Loads and attaches everything that works here.
@@ -183,7 +191,7 @@ impl Plane {
         verdicts.push(senders(&mut ebpf, &btf));
         // Packets last: their records find everything else in place.
         let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
-        let packets = ["egress", "ingress"].map(|name| packets(&mut ebpf, name, &root));
+        let packets: Vec<_> = PACKETS.iter().map(|hook| packets(&mut ebpf, hook, &root)).collect();
         let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
         verdicts.extend(packets);
         if !useful {
@@ -356,20 +364,18 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
     verdict(&SENDERS, Err(first))
 }
 
-fn packets(ebpf: &mut Ebpf, name: &'static str, root: &cgroup::Root) -> Verdict {
-    let (probe, kind) = match name {
-        "egress" => ("packets sent", CgroupSkbAttachType::Egress),
-        _ => ("packets received", CgroupSkbAttachType::Ingress),
+fn packets(ebpf: &mut Ebpf, hook: &Hook, root: &cgroup::Root) -> Verdict {
+    let kind = match hook.program {
+        "egress" => CgroupSkbAttachType::Egress,
+        _ => CgroupSkbAttachType::Ingress,
     };
     let outcome = (|| {
-        let program: &mut CgroupSkb = program(ebpf, name)?;
+        let program: &mut CgroupSkb = program(ebpf, hook.program)?;
         program.load()?;
         // With links several programs always coexist; asking for it would be refused.
         program.attach(&root.directory, kind, CgroupAttachMode::Single).map(drop)
     })();
-    let hook =
-        Hook { probe, program: name, event: "cgroup_skb", without: "this direction of every connection is unseen" };
-    verdict(&hook, outcome.map(|()| format!("cgroup_skb/{name} on {}", root.place)))
+    verdict(hook, outcome.map(|()| format!("cgroup_skb/{} on {}", hook.program, root.place)))
 }
 
 fn verdict(hook: &Hook, outcome: Result<String, ProgramError>) -> Verdict {

@@ -25,6 +25,8 @@ use wirespan::proc::table::Table;
 use wirespan::proc::{scan, sockets};
 use wirespan::system;
 
+pub(crate) use self::privileges::check_files;
+
 use self::agent::{Agent, Before, Sink};
 use self::clock::{Clock, SystemClock};
 use self::signals::Signals;
@@ -109,7 +111,7 @@ struct Session {
 impl Session {
     /// Loads and attaches everything, and says what works.
     fn open(args: &TraceArgs) -> Result<Self, Failure> {
-        privileges::check_files()?;
+        check_files()?;
         let signals =
             Signals::take_over().map_err(|error| Failure::Other(format!("cannot handle signals: {error}")))?;
         let since = SystemClock.now();
@@ -218,6 +220,6 @@ fn notify(state: NotifyState<'_>) {
 }
 
 /// An environment variable. An empty one counts as not set, as the OpenTelemetry specification says.
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -22,8 +22,8 @@ const NICE: i32 = -10;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ordinary(i32);
 
-/// Fails if anybody may change a file that decides what we do.
-pub(super) fn check_files() -> Result<(), Failure> {
+/// Fails if anybody may change a file that decides what we do. How many files that are.
+pub(crate) fn check_files() -> Result<usize, Failure> {
     let mut files = otlp::Config::files(variable);
     // Where the certificates of trusted authorities are looked for, if no variable of the exporter says so.
     let directories = env::var_os("SSL_CERT_DIR").unwrap_or_default();
@@ -34,7 +34,8 @@ pub(super) fn check_files() -> Result<(), Failure> {
     files
         .iter()
         .try_for_each(|(setting, path)| trusted::check(setting, path))
-        .map_err(|untrusted| Failure::Usage(untrusted.to_string()))
+        .map_err(|untrusted| Failure::Usage(untrusted.to_string()))?;
+    Ok(files.len())
 }
 
 /// Says what will be missing, for want of capabilities.

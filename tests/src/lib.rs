@@ -36,6 +36,7 @@ pub const PACKAGES: &[&str] = &[
     "nodejs",
     "openssl",
     "python3",
+    "strace",
     "util-linux",
     "wrk",
 ];

@@ -132,7 +132,7 @@ impl fmt::Display for State {
 
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "  {:<18} {:<11} {}", self.name, self.state, self.says)
+        write!(f, "  {:<19} {:<11} {}", self.name, self.state, self.says)
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
     fn a_person_reads_it_line_by_line_and_a_program_by_name() {
         let report = report(&[State::Degraded], Some("no rights"));
         let text = report.to_string();
-        assert!(text.starts_with("host\n  thing              degraded    says so\nprobes\n"), "{text}");
+        assert!(text.starts_with("host\n  thing               degraded    says so\nprobes\n"), "{text}");
         assert!(text.ends_with("Nothing can be traced here: no rights"), "{text}");
         let json = serde_json::to_value(&report).expect("it is JSON");
         assert_eq!(json["result"], "nothing");

@@ -260,4 +260,68 @@ mod tests {
             assert!(CALLS.iter().chain(OLDER_CALLS).all(|(listed, _)| *listed != call), "{call}");
         }
     }
+
+    /// Names of what the child of the next test does, and whether it may.
+    const TRIED: &[(&str, bool)] = &[
+        ("read a file", true),
+        ("start a thread", true),
+        ("look up a name", true),
+        ("list a directory", true),
+        ("write a file", false),
+        ("open a file for both", false),
+        ("start a program", false),
+        ("talk to a device", false),
+        ("enter a namespace", false),
+        ("end a process", false),
+    ];
+
+    /// Runs in a process of its own, behind the filters.
+    fn attempt(name: &str) {
+        use std::net::ToSocketAddrs;
+
+        use rustix::fs::{Mode, OFlags};
+        use rustix::net::{AddressFamily, SocketType};
+
+        for filter in filters().expect("a program").into_iter().flatten() {
+            seccompiler::apply_filter(&filter).expect("the kernel takes it");
+        }
+        let file = std::env::temp_dir().join("wirespan-calls");
+        match name {
+            "read a file" => drop(std::fs::read("/proc/self/stat").expect("it is there")),
+            "start a thread" => std::thread::spawn(|| ()).join().expect("it ends"),
+            "look up a name" => drop("localhost:1".to_socket_addrs()),
+            "list a directory" => drop(std::fs::read_dir("/proc").expect("it is there").count()),
+            "write a file" => drop(std::fs::File::create(file)),
+            "open a file for both" => drop(rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())),
+            "start a program" => drop(std::process::Command::new("true").spawn()),
+            "talk to a device" => drop(rustix::net::socket(AddressFamily::PACKET, SocketType::DGRAM, None)),
+            "enter a namespace" => {
+                let own = std::fs::File::open("/proc/self/ns/net").expect("it is there");
+                let _refused = rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&own), None);
+            }
+            "end a process" => drop(rustix::process::kill_process(
+                rustix::process::Pid::from_raw(i32::MAX).expect("a number that no process has"),
+                rustix::process::Signal::TERM,
+            )),
+            other => unreachable!("{other}"),
+        }
+        std::process::exit(0);
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_ends_the_process_with_sigsys() {
+        use std::os::unix::process::ExitStatusExt;
+
+        const ATTEMPT: &str = "WIRESPAN_TEST_ATTEMPT";
+        if let Ok(name) = std::env::var(ATTEMPT) {
+            attempt(&name);
+        }
+        let this = std::thread::current().name().expect("a test's thread has its name").to_owned();
+        for (name, allowed) in TRIED {
+            let mut again = std::process::Command::new(std::env::current_exe().expect("it has a path"));
+            let ended = again.args(["--exact", &this]).env(ATTEMPT, name).output().expect("it can be started");
+            let expect = if *allowed { (Some(0), None) } else { (None, Some(libc::SIGSYS)) };
+            assert_eq!((ended.status.code(), ended.status.signal()), expect, "{name}: {ended:?}");
+        }
+    }
 }

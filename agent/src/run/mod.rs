@@ -20,7 +20,8 @@ use wirespan::flow::Nanos;
 use wirespan::flow::fact::Host;
 use wirespan::ledger::Ledger;
 use wirespan::probe::{Plane, Settings};
-use wirespan::proc::describe::ProcFs;
+use wirespan::proc::bounded::Bounded;
+use wirespan::proc::describe::{OutsideOnly, ProcFs};
 use wirespan::proc::table::Table;
 use wirespan::proc::{scan, sockets};
 use wirespan::system;
@@ -98,7 +99,7 @@ fn say_report(report: &str, ledger: &Ledger) {
 struct Session {
     signals: Signals,
     plane: Plane,
-    table: Table<ProcFs>,
+    table: Table<Bounded<ProcFs, OutsideOnly>>,
     ledger: Arc<Ledger>,
     /// Before the probes.
     since: Nanos,
@@ -127,7 +128,7 @@ impl Session {
         // Only now, with the probes attached: what is opened or born from here on is in the records.
         let before = before()?;
         let ordinary = privileges::go_first();
-        let table = Table::new(ProcFs, args.selection());
+        let table = Table::new(Bounded::new(ProcFs, OutsideOnly), args.selection());
         Ok(Self { signals, plane, table, ledger: Arc::default(), since, before, ordinary })
     }
 

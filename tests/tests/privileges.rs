@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use wirespan_tests::PATIENCE;
 use wirespan_tests::agent::{Agent, Launch, binary, need_root};
+use wirespan_tests::apps;
 use wirespan_tests::child::Program;
 use wirespan_tests::netns::Namespace;
 use wirespan_tests::port;
@@ -175,9 +176,9 @@ fn once_it_runs_every_thread_has_given_up_the_rest() {
             assert_eq!(u64::from_str_radix(field(status, set), 16), Ok(0), "{set} of {}", field(status, "Name"));
         }
         assert_eq!((field(status, "NoNewPrivs"), field(status, "Seccomp")), ("1", "2"), "{status}");
-        // Only the thread that empties the buffers goes first. Field 19 is the nice value; the name may hold spaces.
+        // Only the thread that empties the buffers goes first, and the one that it waits for. Field 19 is the nice value; the name may hold spaces.
         let nice = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19 - 3)).unwrap_or_default();
-        let is_core = field(status, "Pid") == field(status, "Tgid");
+        let is_core = field(status, "Pid") == field(status, "Tgid") || field(status, "Name") == "look";
         assert_eq!(nice == "-10", is_core, "{}: nice {nice}", field(status, "Name"));
     }
     agent.stop().ledger.balances();
@@ -297,4 +298,26 @@ fn nothing_of_a_hostile_container_is_opened() {
         assert!(call.contains("O_RDONLY"), "opened to be written: {call}");
     }
     assert!(!calls.iter().any(|call| call.starts_with("execve")), "a program was started: {calls:#?}");
+}
+
+#[test]
+fn a_process_that_locks_its_memory_stalls_nobody() {
+    need_root();
+    let files = TempDir::new("stall");
+    let directory = files.path().join("mount");
+    fs::create_dir(&directory).expect("a directory");
+    let hostile = Program::under(&["unshare", "--mount", "--"], "python3").arg(apps::file("stall.py")).arg(&directory);
+    let hostile = hostile.start();
+    let port: u16 =
+        hostile.wait_out("listening on ").rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
+    hostile.wait_out("stalled");
+    // It is looked at in the first moment, because it listens.
+    let agent = Launch::new().start();
+    agent.fence();
+    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the kernel accepts for it"));
+    agent.connection(Kind::Client, port);
+    let said = agent.child().stderr();
+    assert!(said.contains("could not be looked at within"), "it did not stall anybody:\n{said}");
+    hostile.kill();
+    agent.stop().ledger.balances();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use wirespan_tests::PATIENCE;
 use wirespan_tests::agent::{Agent, Launch, binary, need_root};
-use wirespan_tests::apps;
 use wirespan_tests::child::Program;
 use wirespan_tests::netns::Namespace;
 use wirespan_tests::port;
@@ -298,26 +297,4 @@ fn nothing_of_a_hostile_container_is_opened() {
         assert!(call.contains("O_RDONLY"), "opened to be written: {call}");
     }
     assert!(!calls.iter().any(|call| call.starts_with("execve")), "a program was started: {calls:#?}");
-}
-
-#[test]
-fn a_process_that_locks_its_memory_stalls_nobody() {
-    need_root();
-    let files = TempDir::new("stall");
-    let directory = files.path().join("mount");
-    fs::create_dir(&directory).expect("a directory");
-    let hostile = Program::under(&["unshare", "--mount", "--"], "python3").arg(apps::file("stall.py")).arg(&directory);
-    let hostile = hostile.start();
-    let port: u16 =
-        hostile.wait_out("listening on ").rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
-    hostile.wait_out("stalled");
-    // It is looked at in the first moment, because it listens.
-    let agent = Launch::new().start();
-    agent.fence();
-    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the kernel accepts for it"));
-    agent.connection(Kind::Client, port);
-    let said = agent.child().stderr();
-    assert!(said.contains("could not be looked at within"), "it did not stall anybody:\n{said}");
-    hostile.kill();
-    agent.stop().ledger.balances();
 }

@@ -47,7 +47,8 @@ const PROT_EXEC: u64 = libc::PROT_EXEC as u64;
 /// Opened so, a file is changed or made.
 const OPENED_TO_WRITE: u64 = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u64;
 
-/// The list. What the C library calls for us is on it too: memory, threads, and the look-up of names.
+/// The list. What the C library calls for us is on it too: memory, threads, and the look-up of names with whatever modules
+/// nsswitch.conf names, which ask local services, the kernel's interfaces and themselves a few harmless things.
 static CALLS: &[(c_long, Rule)] = &[
     // Memory. A page may be run (the C library loads the modules of nsswitch.conf when it looks up a name), or written, but
     // not both.
@@ -86,6 +87,9 @@ static CALLS: &[(c_long, Rule)] = &[
     (libc::SYS_nanosleep, Any),
     (libc::SYS_gettimeofday, Any),
     (libc::SYS_getrandom, Any),
+    (libc::SYS_getppid, Any),
+    (libc::SYS_getresgid, Any),
+    (libc::SYS_getresuid, Any),
     (libc::SYS_getrusage, Any),
     (libc::SYS_getuid, Any),
     (libc::SYS_geteuid, Any),
@@ -98,10 +102,14 @@ static CALLS: &[(c_long, Rule)] = &[
     // Files: to read.
     (libc::SYS_openat, Without(2, OPENED_TO_WRITE)),
     (libc::SYS_close, Any),
+    (libc::SYS_dup, Any),
+    (libc::SYS_dup3, Any),
     (libc::SYS_faccessat, Any),
     (libc::SYS_faccessat2, Any),
+    (libc::SYS_fadvise64, Any),
     (libc::SYS_fcntl, Any),
     (libc::SYS_fstat, Any),
+    (libc::SYS_fstatfs, Any),
     (libc::SYS_getcwd, Any),
     (libc::SYS_getdents64, Any),
     (libc::SYS_lseek, Any),
@@ -110,6 +118,7 @@ static CALLS: &[(c_long, Rule)] = &[
     (libc::SYS_read, Any),
     (libc::SYS_readv, Any),
     (libc::SYS_readlinkat, Any),
+    (libc::SYS_statfs, Any),
     (libc::SYS_statx, Any),
     // And to what was opened to be written before: standard output, a recording.
     (libc::SYS_write, Any),
@@ -118,7 +127,18 @@ static CALLS: &[(c_long, Rule)] = &[
         libc::SYS_ioctl,
         OneOf(
             1,
-            &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX, PERF_EVENT_IOC_DISABLE],
+            &[
+                libc::TCGETS,
+                libc::TIOCGWINSZ,
+                libc::FIONBIO,
+                libc::FIONREAD,
+                libc::FIOCLEX,
+                libc::SIOCGIFCONF as u64,
+                libc::SIOCGIFFLAGS as u64,
+                libc::SIOCGIFINDEX as u64,
+                libc::SIOCGIFNAME as u64,
+                PERF_EVENT_IOC_DISABLE,
+            ],
         ),
     ),
     // Sockets.
@@ -146,9 +166,11 @@ static CALLS: &[(c_long, Rule)] = &[
     (libc::SYS_epoll_create1, Any),
     (libc::SYS_epoll_ctl, Any),
     (libc::SYS_epoll_pwait, Any),
+    (libc::SYS_epoll_pwait2, Any),
     (libc::SYS_eventfd2, Any),
     (libc::SYS_pipe2, Any),
     (libc::SYS_ppoll, Any),
+    (libc::SYS_pselect6, Any),
     // Maps of the kernel programs.
     (libc::SYS_bpf, OneOf(0, BPF_COMMANDS)),
 ];
@@ -160,6 +182,7 @@ static OLDER_CALLS: &[(c_long, Rule)] = &[
     (libc::SYS_epoll_wait, Any),
     (libc::SYS_lstat, Any),
     (libc::SYS_open, Without(1, OPENED_TO_WRITE)),
+    (libc::SYS_dup2, Any),
     (libc::SYS_poll, Any),
     (libc::SYS_readlink, Any),
     (libc::SYS_stat, Any),

@@ -335,6 +335,7 @@ mod tests {
             "wirespan run --buffer-kib 131072",
             "wirespan run --log wirespan=loud",
             "wirespan run --format xml",
+            "wirespan check --format none",
             "wirespan record",
             "wirespan record f --seconds 0",
             "wirespan replay",

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use super::describe::Lookup;
 use crate::flow::fact::Process;
 
-/// A look takes 0.1 ms. After so long it is not waited for any more; the ring buffers hold what comes meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
-/// After a look that was not waited for, no other is begun for so long, so that at most a hundredth of the time is spent on
+/// A look takes 0.1 ms, and some tens of milliseconds where all CPUs are busy. After so long it is not waited for any more;
+/// what the kernel says meanwhile is taken over by another thread.
+const LOOK: Duration = Duration::from_millis(250);
+/// After a look that was not waited for, no other is begun for so long, so that at most a fortieth of the time is spent on
 /// waiting.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(10);
 /// Threads that look, those left behind included. Each takes a few KiB while it waits.
 const MAX_LOOKERS: usize = 4;
 

@@ -91,7 +91,7 @@ pub const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "CAP_SYS_NICE",
         set: CapabilitySet::SYS_NICE,
-        purpose: "let the thread that empties the ring buffers go before ordinary work",
+        purpose: "let the thread that takes records over go before ordinary work",
         need: Need::Helpful { probe: "priority", without: "records may be lost when all CPUs are busy", always: false },
     },
 ];

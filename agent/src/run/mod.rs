@@ -63,9 +63,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     session.confine()?;
     let ledger = Arc::clone(&session.ledger);
     let sends = otlp.is_some();
-    let outputs = session
-        .ordinary
-        .run(|| Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger)))
+    let outputs = Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger))
         .map_err(|error| Failure::Output(error.to_string()))?;
     let (sink, ended) = session.trace(Spans::new(options, outputs, sends, Arc::clone(&ledger)), None)?;
     let (report, delivered) = sink.finish(FAREWELL);
@@ -105,8 +103,6 @@ struct Session {
     since: Nanos,
     /// What was there before the probes.
     before: Before,
-    /// The priority of all threads but this one.
-    ordinary: privileges::Ordinary,
 }
 
 impl Session {
@@ -127,19 +123,18 @@ impl Session {
         privileges::say_what_is_missing();
         // Only now, with the probes attached: what is opened or born from here on is in the records.
         let before = before()?;
-        let ordinary = privileges::go_first();
         let table = Table::new(Bounded::new(ProcFs, OutsideOnly), args.selection());
-        Ok(Self { signals, plane, table, ledger: Arc::default(), since, before, ordinary })
+        Ok(Self { signals, plane, table, ledger: Arc::default(), since, before })
     }
 
-    /// Gives up every right that is not needed any more. No thread may have been started yet.
+    /// Gives up every right that is not needed any more. Threads that are started later are born without them.
     fn confine(&mut self) -> Result<(), Failure> {
         privileges::confine(&mut self.plane)
     }
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, since, before, ordinary: _ } = self;
+        let Self { signals, plane, table, ledger, since, before } = self;
         let host = host()?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());

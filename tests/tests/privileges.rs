@@ -93,6 +93,25 @@ fn the_needed_capabilities_are_enough() {
 }
 
 #[test]
+fn no_root_is_needed() {
+    need_root();
+    let set: Vec<String> = NEEDED.iter().map(|name| format!("+{name}")).collect();
+    let set = set.join(",");
+    let [inherited, ambient, bounding] =
+        [format!("--inh-caps={set}"), format!("--ambient-caps={set}"), format!("--bounding-set=-all,{set}")];
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", &inherited, &ambient, &bounding, "--"];
+    let agent = Launch::under(&user).start();
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("it runs");
+    assert!(field(&status, "Uid").starts_with("65534"), "{status}");
+    assert_eq!(field(&status, "CapEff"), format!("{KEPT:016x}"));
+    let mut wire = Wire::open();
+    wire.exchange(get("/by/nobody"), ok("x"));
+    let span = agent.pair(wire.port, "/by/nobody").server;
+    span.expect_resource([("process.pid", is(std::process::id()))]);
+    agent.stop().ledger.balances();
+}
+
+#[test]
 fn each_capability_that_nothing_works_without_is_named() {
     need_root();
     for (left_out, name) in [("bpf", "CAP_BPF"), ("perfmon", "CAP_PERFMON"), ("net_admin", "CAP_NET_ADMIN")] {

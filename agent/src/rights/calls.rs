@@ -129,6 +129,7 @@ static CALLS: &[(c_long, Rule)] = &[
             1,
             &[
                 libc::TCGETS,
+                libc::TCGETS2,
                 libc::TIOCGWINSZ,
                 libc::FIONBIO,
                 libc::FIONREAD,

@@ -35,7 +35,8 @@ Signals:
 
 Exit codes:
   0   ended as asked
-  1   something else failed, such as reading a recording
+  1   something else failed, such as reading a recording; check: something is
+      missing here
   2   the command line was not understood
   3   this machine can't be traced: no permission, or the kernel lacks something
   4   output failed: standard output was closed, the file can't be written, the
@@ -80,6 +81,12 @@ pub(crate) enum Command {
     /// Print the spans of a recording. The same file gives the same bytes, on any machine.
     #[command(after_help = format!("{EXAMPLES_OF_RECORD}\n{ENVIRONMENT_AND_EXIT_CODES}"))]
     Replay(ReplayArgs),
+    /// Say what would work here and why not: attach everything as `run` does, and detach it at once.
+    ///
+    /// Ends with 0 if everything works, with 1 if something is missing, and with 3 if nothing can be traced. Without
+    /// root it says what it could not find out.
+    #[command(after_help = ENVIRONMENT_AND_EXIT_CODES)]
+    Check(CheckArgs),
 }
 
 /// `wirespan run`.
@@ -121,6 +128,17 @@ pub(crate) struct ReplayArgs {
     /// What is made of connections.
     #[command(flatten)]
     pub core: CoreArgs,
+    /// How much is said.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `wirespan check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// How the answer is printed to standard output.
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
     /// How much is said.
     #[command(flatten)]
     pub log: LogArgs,
@@ -183,6 +201,15 @@ pub(crate) enum Format {
     Json,
     /// Not at all.
     None,
+}
+
+/// How the answer of `check` is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people: a line for each thing.
+    Text,
+    /// For programs: one JSON object.
+    Json,
 }
 
 /// What becomes of TCP connections.
@@ -324,6 +351,7 @@ mod tests {
             "wirespan run --metrics-listen 9464",
             "wirespan run --metrics-listen localhost:9464",
             "wirespan record f --metrics-listen 127.0.0.1:9464",
+            "wirespan check --format none",
             "wirespan record",
             "wirespan record f --seconds 0",
             "wirespan replay",

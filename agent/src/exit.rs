@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Something else failed, such as reading a recording.
+/// Something else failed, such as reading a recording; `check` says by it that something is missing here.
 pub(crate) const FAILED: u8 = 1;
 /// The command line was not understood. The parser of the command line ends the program with it.
 pub(crate) const USAGE: u8 = 2;

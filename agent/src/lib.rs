@@ -21,4 +21,6 @@ pub mod probe;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod proc;
 #[cfg(all(target_os = "linux", feature = "rim"))]
+pub mod rights;
+#[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod system;

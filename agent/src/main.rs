@@ -1,6 +1,8 @@
 //! The `wirespan` binary: reads the command line, hands over to the command, and ends with its exit code.
 
 #[cfg(target_os = "linux")]
+mod check;
+#[cfg(target_os = "linux")]
 mod cli;
 #[cfg(target_os = "linux")]
 mod exit;
@@ -22,11 +24,13 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => &args.trace.log.filter,
         Command::Record(args) => &args.trace.log.filter,
         Command::Replay(args) => &args.log.filter,
+        Command::Check(args) => &args.log.filter,
     });
     let done = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Record(args) => run::record(args),
         Command::Replay(args) => replay::replay(args),
+        Command::Check(args) => return check::check(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

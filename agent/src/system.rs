@@ -9,6 +9,18 @@ use std::sync::atomic::AtomicU64;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
+/// Whether something keeps the time of day right, as the kernel knows (adjtimex(2)).
+#[must_use]
+pub fn clock_is_synchronised() -> bool {
+    // SAFETY: a structure of numbers, for which zero is a value; with no mode set nothing is changed. The kernel fills it in.
+    let state = unsafe {
+        let mut answer: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut answer)
+    };
+    // Not allowed counts as not known.
+    state >= 0 && state != libc::TIME_ERROR
+}
+
 /// Gives memory that was freed back to the system.
 ///
 /// Loading takes the kernel's type information apart, in many thousand small pieces of tens of mebibytes together. The C

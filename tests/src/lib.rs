@@ -37,6 +37,7 @@ pub const PACKAGES: &[&str] = &[
     "nodejs",
     "openssl",
     "python3",
+    "strace",
     "util-linux",
     "wrk",
 ];

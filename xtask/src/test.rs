@@ -20,6 +20,7 @@ const PEERS: &[Program] = &[
     Program { name: "wrk", package: "wrk" },
     Program { name: "ip", package: "iproute2" },
     Program { name: "python3", package: "python3" },
+    Program { name: "strace", package: "strace" },
     Program { name: "nft", package: "nftables" },
     Program { name: "openssl", package: "openssl" },
     Program { name: "bpftool", package: "bpftool" },

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::buffers::{Block, Buffers};
 use super::merge::Merge;
 use super::plane::now;
+use crate::rights::confine;
 use crate::system;
 
 /// Records that were taken over and wait to be handed on take at most this much, bytes; then the rest stays with the kernel.
@@ -69,6 +70,10 @@ impl Drain {
         let thread = thread::Builder::new().name("drain".to_owned()).spawn(move || {
             if let Err(error) = system::go_before_ordinary_work() {
                 tracing::debug!("the thread that takes records over has no priority: {error}");
+            }
+            // Priority was the last thing that it needed a right for.
+            if let Err(error) = confine::give_up_all() {
+                tracing::warn!("the thread that takes records over keeps its capabilities: {error}");
             }
             begins.wait();
             of_thread.run(buffers)

@@ -9,9 +9,10 @@ use zerocopy::IntoBytes as _;
 
 use super::exchange::{self, Sizes};
 use super::{btf, fields, verdict::Verdict};
+use crate::rights::capability;
 
 /// Where the running kernel describes its types.
-const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
 
 /// What the plane is loaded with.
@@ -225,18 +226,9 @@ fn object(_: Transport) -> Option<&'static [u8]> {
     None
 }
 
-/// CAP_SYS_ADMIN stands for the two younger capabilities, on old kernels necessarily.
 fn privileged() -> Result<(), LoadError> {
-    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-    let admin = held.contains(CapabilitySet::SYS_ADMIN);
-    let missing: Vec<&str> = [
-        ("CAP_BPF", admin || held.contains(CapabilitySet::BPF)),
-        ("CAP_PERFMON", admin || held.contains(CapabilitySet::PERFMON)),
-        ("CAP_NET_ADMIN", held.contains(CapabilitySet::NET_ADMIN)),
-    ]
-    .into_iter()
-    .filter_map(|(name, held)| (!held).then_some(name))
-    .collect();
+    let held = capability::held().unwrap_or(CapabilitySet::empty());
+    let missing = capability::missing(held);
     if missing.is_empty() { Ok(()) } else { Err(LoadError::NotPrivileged { missing: missing.join(", ") }) }
 }
 

@@ -10,6 +10,7 @@ pub mod load;
 mod merge;
 pub mod plane;
 mod ring;
+pub mod survey;
 pub mod verdict;
 
 pub use load::{LoadError, Settings};

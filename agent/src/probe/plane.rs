@@ -60,15 +60,15 @@ pub struct Counts {
 }
 
 /// A hook: its purpose, its program, and what is lost without it.
-struct Hook {
-    probe: &'static str,
+pub(super) struct Hook {
+    pub(super) probe: &'static str,
     program: &'static str,
-    event: &'static str,
-    without: &'static str,
+    pub(super) event: &'static str,
+    pub(super) without: &'static str,
 }
 
 /// Typed tracepoints, in the order in which they are attached: first what lets the packets be understood.
-const TRACEPOINTS: &[Hook] = &[
+pub(super) const TRACEPOINTS: &[Hook] = &[
     Hook {
         probe: "process birth",
         program: "fork",
@@ -113,7 +113,7 @@ const TRACEPOINTS: &[Hook] = &[
     },
 ];
 
-const SENDERS: Hook = Hook {
+pub(super) const SENDERS: Hook = Hook {
     probe: "senders",
     program: "send",
     event: "tcp_sendmsg_locked",
@@ -131,8 +131,13 @@ const FORMS: [Form; 3] = [
     (Transport::Rings, States::ByCookie),
 ];
 
-/// The packet programs, in the order in which they are attached.
-const PACKETS: [&str; 2] = ["egress", "ingress"];
+/// Packet programs, one for each direction.
+pub(super) const PACKETS: [Hook; 2] = [
+    Hook { probe: "packets sent", program: "egress", event: "cgroup_skb", without: UNSEEN },
+    Hook { probe: "packets received", program: "ingress", event: "cgroup_skb", without: UNSEEN },
+];
+
+const UNSEEN: &str = "this direction of every connection is unseen";
 
 impl Plane {
     /// Loads and attaches everything that works here.
@@ -194,10 +199,10 @@ impl Plane {
         }
         // Packets last: their records find everything else in place. Both are loaded before either is attached, which takes
         // the longer: of what passes in between only one direction is seen.
-        let ready = PACKETS.map(|name| load_packets(&mut ebpf, name));
+        let ready = PACKETS.each_ref().map(|hook| load_packets(&mut ebpf, hook));
         let mut packets = Vec::with_capacity(PACKETS.len());
-        for (name, ready) in PACKETS.into_iter().zip(ready) {
-            packets.push(attach_packets(&mut ebpf, name, ready, &root));
+        for (hook, ready) in PACKETS.iter().zip(ready) {
+            packets.push(attach_packets(&mut ebpf, hook, ready, &root));
         }
         let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
         verdicts.extend(packets);
@@ -300,6 +305,11 @@ impl Plane {
         if let Err(error) = outcome {
             tracing::debug!("socket {}: its capture mode could not be set: {}", cookie.0, chain(&error));
         }
+    }
+
+    /// Whether maps can be written with what the calling thread may do now. Changes nothing.
+    pub fn can_write_maps(&mut self) -> bool {
+        self.newest_order.set(0, self.given, 0).is_ok()
     }
 
     /// New sockets of this process are not recorded.
@@ -411,29 +421,22 @@ fn cookies(ebpf: &mut Ebpf, root: &cgroup::Root) -> Verdict {
     verdict(&hook, outcome.map(|()| format!("cgroup/sock_create+sock_ops on {}", root.place)))
 }
 
-fn load_packets(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProgramError> {
-    let program: &mut CgroupSkb = program(ebpf, name)?;
+fn load_packets(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
+    let program: &mut CgroupSkb = program(ebpf, hook.program)?;
     program.load()
 }
 
-fn attach_packets(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    loaded: Result<(), ProgramError>,
-    root: &cgroup::Root,
-) -> Verdict {
-    let (probe, kind) = match name {
-        "egress" => ("packets sent", CgroupSkbAttachType::Egress),
-        _ => ("packets received", CgroupSkbAttachType::Ingress),
+fn attach_packets(ebpf: &mut Ebpf, hook: &Hook, loaded: Result<(), ProgramError>, root: &cgroup::Root) -> Verdict {
+    let kind = match hook.program {
+        "egress" => CgroupSkbAttachType::Egress,
+        _ => CgroupSkbAttachType::Ingress,
     };
     let outcome = loaded.and_then(|()| {
-        let program: &mut CgroupSkb = program(ebpf, name)?;
+        let program: &mut CgroupSkb = program(ebpf, hook.program)?;
         // With links several programs always coexist; asking for it would be refused.
         program.attach(&root.directory, kind, CgroupAttachMode::Single).map(drop)
     });
-    let hook =
-        Hook { probe, program: name, event: "cgroup_skb", without: "this direction of every connection is unseen" };
-    verdict(&hook, outcome.map(|()| format!("cgroup_skb/{name} on {}", root.place)))
+    verdict(hook, outcome.map(|()| format!("cgroup_skb/{} on {}", hook.program, root.place)))
 }
 
 fn verdict(hook: &Hook, outcome: Result<String, ProgramError>) -> Verdict {

@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
 
+use super::cgroup;
+use super::environ::{self, Claims};
 use super::stat::{self, Stat};
-use super::{cgroup, environ};
 use crate::flow::fact::Process;
 
 /// Bytes read of an environment. Larger ones exist; what we look for is then found only if it is near the beginning.
@@ -36,16 +37,32 @@ impl Lookup for ProcFs {
     }
 }
 
+/// Looks in `/proc`, but not at what lies in the memory of the process, which it can lock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutsideOnly;
+
+impl Lookup for OutsideOnly {
+    fn look_up(&self, tgid: u32) -> Option<Process> {
+        describe_with(tgid, |_| Claims::default())
+    }
+}
+
 /// Describes a process that still exists. Its `start_ns` is rounded down to a clock tick.
 #[must_use]
 pub fn describe(tgid: u32) -> Option<Process> {
+    // What we may not read is not known.
+    describe_with(tgid, |directory| {
+        read(directory, "environ", ENVIRON_BYTES).map(|text| environ::claims(&text)).unwrap_or_default()
+    })
+}
+
+fn describe_with(tgid: u32, claims: impl FnOnce(&OwnedFd) -> Claims) -> Option<Process> {
     // The open directory stays with this process: when it ends and its number is used again, reads fail, and don't show
     // the other process.
     let directory = open(CWD, &format!("/proc/{tgid}"), OFlags::DIRECTORY).ok()?;
     let Stat { comm, start_ns, .. } = stat::parse(&read(&directory, "stat", STAT_BYTES).ok()?)?;
     let executable = executable(&directory);
-    // Kernel threads have no executable, and what we may not read is not known.
-    let claims = read(&directory, "environ", ENVIRON_BYTES).map(|text| environ::claims(&text)).unwrap_or_default();
+    let claims = claims(&directory);
     let groups = read(&directory, "cgroup", CGROUP_BYTES).unwrap_or_default();
     Some(Process {
         tgid,

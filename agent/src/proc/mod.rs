@@ -2,9 +2,11 @@
 //!
 //! - [`scan`]: all processes, once, at the start.
 //! - [`describe`]: one process, in full; from [`stat`], [`cgroup`] and [`environ`], which only parse.
+//! - [`bounded`]: the same, for processes that do not want to be looked at.
 //! - [`table`]: what we know of processes as the kernel's records report births, changes and ends.
 //! - [`sockets`]: listening and established sockets of every network namespace, through [`diag`], with their owners.
 
+pub mod bounded;
 pub mod cgroup;
 pub mod describe;
 pub mod diag;

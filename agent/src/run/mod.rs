@@ -3,6 +3,7 @@
 mod agent;
 mod clock;
 mod plane;
+mod privileges;
 mod signals;
 mod sink;
 mod source;
@@ -21,10 +22,13 @@ use wirespan::flow::fact::Host;
 use wirespan::ledger::Ledger;
 use wirespan::metrics::{self, Desk, Listener, Sources};
 use wirespan::probe::{Plane, Settings};
-use wirespan::proc::describe::ProcFs;
+use wirespan::proc::bounded::Bounded;
+use wirespan::proc::describe::{OutsideOnly, ProcFs};
 use wirespan::proc::table::Table;
 use wirespan::proc::{scan, sockets};
 use wirespan::system;
+
+pub(crate) use self::privileges::check_files;
 
 use self::agent::{Agent, Before, Sink};
 use self::clock::{Clock, SystemClock};
@@ -59,6 +63,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     // Before anything is attached: an address that can't be had is known at once.
     let listener = metrics_listener(args)?;
     let mut session = Session::open(&args.trace)?;
+    // From here on nothing is opened to be written, and threads may be started.
+    session.confine()?;
     let ledger = Arc::clone(&session.ledger);
     let sends = otlp.is_some();
     let outputs = Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger))
@@ -75,9 +81,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 /// Records this machine until it is told to end, or for some time.
 pub(crate) fn record(args: &RecordArgs) -> Result<(), Failure> {
     let options = args.trace.options(semconv_opt_in().as_deref());
-    let session = Session::open(&args.trace)?;
+    let mut session = Session::open(&args.trace)?;
     let ledger = Arc::clone(&session.ledger);
     let recorder = Recorder::create(&args.file, options, Arc::clone(&ledger))?;
+    session.confine()?;
     let (sink, ended) = session.trace(recorder, args.seconds.map(Duration::from_secs))?;
     let written = sink.finish();
     say(&ledger);
@@ -110,17 +117,20 @@ fn metrics_listener(args: &RunArgs) -> Result<Option<Listener>, Failure> {
 struct Session {
     signals: Signals,
     plane: Plane,
-    table: Table<ProcFs>,
+    table: Table<Bounded<ProcFs, OutsideOnly>>,
     ledger: Arc<Ledger>,
     /// Where the metrics ask the core.
     desk: Option<Desk>,
     /// Before the probes.
     since: Nanos,
+    /// What was there before the probes.
+    before: Before,
 }
 
 impl Session {
     /// Loads and attaches everything, and says what works.
     fn open(args: &TraceArgs) -> Result<Self, Failure> {
+        check_files()?;
         let signals =
             Signals::take_over().map_err(|error| Failure::Other(format!("cannot handle signals: {error}")))?;
         let since = SystemClock.now();
@@ -132,8 +142,11 @@ impl Session {
         for verdict in plane.verdicts() {
             say(&format_args!("probe: {verdict}"));
         }
-        let table = Table::new(ProcFs, args.selection());
-        Ok(Self { signals, plane, table, ledger: Arc::default(), desk: None, since })
+        privileges::say_what_is_missing();
+        // Only now, with the probes attached: what is opened or born from here on is in the records.
+        let before = before()?;
+        let table = Table::new(Bounded::new(ProcFs, OutsideOnly), args.selection());
+        Ok(Self { signals, plane, table, ledger: Arc::default(), desk: None, since, before })
     }
 
     /// Answers from now on who asks for metrics.
@@ -152,13 +165,16 @@ impl Session {
         Ok(())
     }
 
+    /// Gives up every right that is not needed any more. Threads that are started later are born without them.
+    fn confine(&mut self) -> Result<(), Failure> {
+        privileges::confine(&mut self.plane)
+    }
+
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, desk, since } = self;
+        let Self { signals, plane, table, ledger, desk, since, before } = self;
         let host = host()?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
-        // Only now, with the probes attached: what is opened or born from here on is in the records.
-        let before = before()?;
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
         agent.begin(since, host, before);
 
@@ -243,6 +259,6 @@ fn notify(state: NotifyState<'_>) {
 }
 
 /// An environment variable. An empty one counts as not set, as the OpenTelemetry specification says.
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

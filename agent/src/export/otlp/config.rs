@@ -35,6 +35,8 @@ const BATCH_SPANS: usize = 512;
 const QUEUE_SPANS: usize = 32_768;
 /// More would not fit into a request of 64 MiB if every span were as large as the heads that it is made of (20 KiB).
 const MOST_BATCH_SPANS: usize = 2_048;
+/// The settings that are paths of files.
+const FILES: &[&str] = &["CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"];
 /// A batch that could not be delivered for so long is given up, so that newer ones get their turn.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
@@ -162,6 +164,13 @@ impl Config {
         }
         config.read_numbers(&environment);
         Ok(Some(config))
+    }
+
+    /// The files that the environment names, each with the variable that names it.
+    pub fn files(variable: impl Fn(&str) -> Option<String>) -> Vec<(String, PathBuf)> {
+        let environment = Environment { variable: &variable };
+        let named = FILES.iter().filter_map(|setting| environment.signal(setting));
+        named.map(|(name, path)| (name, PathBuf::from(path))).collect()
     }
 
     /// The endpoint as it may be shown: without a query, which may hold a key.
@@ -317,6 +326,19 @@ mod tests {
         assert_eq!(endpoint(&[(OWN, "http://h:4318"), (BASE, "http://x")]), "http://h:4318/");
         assert_eq!(endpoint(&[(OWN, "http://h:4318/in?k=1")]), "http://h:4318/in?k=1");
         assert_eq!(endpoint(&[(OWN, ""), (BASE, "http://x")]), "http://x/v1/traces");
+    }
+
+    #[test]
+    fn files_are_known_by_the_variable_that_names_them() {
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/all"),
+            ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/own"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", " "),
+        ];
+        let find =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let expect = [("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE".to_owned(), PathBuf::from("/own"))];
+        assert_eq!(Config::files(find), expect);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod headers;
 mod health;
 mod http;
 mod inbox;
+mod reach;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 pub use self::config::{Config, ConfigError, Protocol, Tls};
 pub use self::connect::TlsError;
 use self::inbox::Inlet;
+pub use self::reach::reach;
 use self::retry::Outcome;
 use self::worker::{Sender, Worker};
 use super::QueueGauge;

@@ -44,7 +44,7 @@ impl Sender {
         })
     }
 
-    async fn send(&self, body: Bytes) -> Outcome {
+    pub(super) async fn send(&self, body: Bytes) -> Outcome {
         match self {
             Self::Http(sender) => sender.send(body).await,
             Self::Grpc(sender) => sender.send(body).await,
@@ -142,6 +142,11 @@ impl Worker {
 struct Payload {
     spans: usize,
     body: Bytes,
+}
+
+/// A request without spans.
+pub(super) fn empty_request(config: &Config) -> Option<Bytes> {
+    encode(&[], config.protocol, config.gzip, MAX_REQUEST_BYTES).map(|payload| payload.body)
 }
 
 /// Encodes spans as one request; `None` when it would be larger than a request may be, or cannot be written down.

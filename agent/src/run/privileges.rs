@@ -1,0 +1,43 @@
+//! The rights of a session: which files it trusts, what it is missing, and what it gives up once the probes are attached.
+
+use std::env;
+use std::path::PathBuf;
+
+use wirespan::export::otlp;
+use wirespan::probe::Plane;
+use wirespan::rights::{capability, confine, trusted};
+
+use super::{say, variable};
+use crate::exit::Failure;
+
+/// Fails if anybody may change a file that decides what we do. How many files that are.
+pub(crate) fn check_files() -> Result<usize, Failure> {
+    let mut files = otlp::Config::files(variable);
+    // Where the certificates of trusted authorities are looked for, if no variable of the exporter says so.
+    let directories = env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let named = env::var_os("SSL_CERT_FILE").map(|file| ("SSL_CERT_FILE", file.into()));
+    let named = named.into_iter().chain(env::split_paths(&directories).map(|path| ("SSL_CERT_DIR", path)));
+    files.extend(named.map(|(name, path): (_, PathBuf)| (name.to_owned(), path)));
+    files.retain(|(_, path)| !path.as_os_str().is_empty());
+    files
+        .iter()
+        .try_for_each(|(setting, path)| trusted::check(setting, path))
+        .map_err(|untrusted| Failure::Usage(untrusted.to_string()))?;
+    Ok(files.len())
+}
+
+/// Says what will be missing, for want of capabilities.
+pub(super) fn say_what_is_missing() {
+    let held = capability::held().unwrap_or(rustix::thread::CapabilitySet::empty());
+    for verdict in capability::verdicts(held) {
+        say(&format_args!("probe: {verdict}"));
+    }
+}
+
+/// Gives up every capability and system call that is not needed any more. To be called before any thread is
+/// started that would need more.
+pub(super) fn confine(plane: &mut Plane) -> Result<(), Failure> {
+    let verdict = confine::confine(|| plane.can_write_maps()).map_err(|error| Failure::Other(error.to_string()))?;
+    say(&format_args!("probe: {verdict}"));
+    Ok(())
+}

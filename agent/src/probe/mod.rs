@@ -1,5 +1,6 @@
 //! The kernel plane from user space: load, attach, say what works and what does not, read the records.
 
+mod attach;
 pub mod btf;
 mod buffers;
 pub mod cgroup;

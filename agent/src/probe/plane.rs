@@ -3,17 +3,14 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::time::Duration;
 
+use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
-use aya::programs::{BtfTracePoint, Program};
-use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, FEntry, KProbe, ProgramError, SockOps,
-};
-use aya::{Btf, Ebpf};
+use aya::programs::Program;
 use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
 
+use super::attach;
 use super::buffers::Buffers;
-use super::cgroup;
 use super::drain::Drain;
 use super::exchange::{Exchange, Sizes};
 use super::load::{self, LoadError, Settings, States, Transport, chain};
@@ -59,67 +56,6 @@ pub struct Counts {
     pub missed_runs: u64,
 }
 
-/// A hook: its purpose, its program, and what is lost without it.
-pub(super) struct Hook {
-    pub(super) probe: &'static str,
-    program: &'static str,
-    pub(super) event: &'static str,
-    pub(super) without: &'static str,
-}
-
-/// Typed tracepoints, in the order in which they are attached: first what lets the packets be understood.
-pub(super) const TRACEPOINTS: &[Hook] = &[
-    Hook {
-        probe: "process birth",
-        program: "fork",
-        event: "sched_process_fork",
-        without: "a process that ends before it is looked at has no name",
-    },
-    Hook {
-        probe: "process exec",
-        program: "exec",
-        event: "sched_process_exec",
-        without: "a process that ends before it is looked at has no name",
-    },
-    Hook {
-        probe: "process end",
-        program: "exit",
-        event: "sched_process_exit",
-        without: "a process id that is used again is told apart late",
-    },
-    Hook {
-        probe: "connections",
-        program: "state_change",
-        event: "inet_sock_set_state",
-        without: "no connect times, no failed connections, no end of connections",
-    },
-    Hook {
-        probe: "resets sent",
-        program: "reset_sent",
-        event: "tcp_send_reset",
-        without: "resets in answer to unwanted segments look like ordinary ends",
-    },
-    Hook {
-        probe: "resets received",
-        program: "reset_received",
-        event: "tcp_receive_reset",
-        without: "resets are recognised by the socket's error only",
-    },
-    Hook {
-        probe: "readers",
-        program: "read",
-        event: "tcp_rcv_space_adjust",
-        without: "servers are known by their listening sockets only",
-    },
-];
-
-pub(super) const SENDERS: Hook = Hook {
-    probe: "senders",
-    program: "send",
-    event: "tcp_sendmsg_locked",
-    without: "clients are known by their call of connect only",
-};
-
 /// How records come, and where states are.
 type Form = (Transport, States);
 
@@ -130,14 +66,6 @@ const FORMS: [Form; 3] = [
     (Transport::Rings, States::WithSocket),
     (Transport::Rings, States::ByCookie),
 ];
-
-/// Packet programs, one for each direction.
-pub(super) const PACKETS: [Hook; 2] = [
-    Hook { probe: "packets sent", program: "egress", event: "cgroup_skb", without: UNSEEN },
-    Hook { probe: "packets received", program: "ingress", event: "cgroup_skb", without: UNSEEN },
-];
-
-const UNSEEN: &str = "this direction of every connection is unseen";
 
 impl Plane {
     /// Loads and attaches everything that works here.
@@ -187,28 +115,7 @@ impl Plane {
             Transport::Rings => Buffers::Rings(Rings::make(map_mut(&mut ebpf, "RINGS")?, cpus, settings.buffer_bytes)?),
         };
 
-        let mut verdicts = Vec::new();
-        for hook in TRACEPOINTS {
-            let outcome = tracepoint(&mut ebpf, &btf, hook);
-            verdicts.push(verdict(hook, outcome.map(|()| format!("tp_btf/{}", hook.event))));
-        }
-        verdicts.push(senders(&mut ebpf, &btf));
-        let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
-        if states == States::ByCookie {
-            verdicts.push(cookies(&mut ebpf, &root));
-        }
-        // Packets last: their records find everything else in place. Both are loaded before either is attached, which takes
-        // the longer: of what passes in between only one direction is seen.
-        let ready = PACKETS.each_ref().map(|hook| load_packets(&mut ebpf, hook));
-        let mut packets = Vec::with_capacity(PACKETS.len());
-        for (hook, ready) in PACKETS.iter().zip(ready) {
-            packets.push(attach_packets(&mut ebpf, hook, ready, &root));
-        }
-        let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
-        verdicts.extend(packets);
-        if !useful {
-            return Err(LoadError::NothingWorks { verdicts });
-        }
+        let mut verdicts = attach::attach(&mut ebpf, &btf, states)?;
         if !loaded.missing_fields.is_empty() {
             verdicts.push(Verdict {
                 probe: "kernel fields",
@@ -271,24 +178,7 @@ impl Plane {
     fn detach(&mut self) {
         self.missed_runs = self.missed_runs();
         self.programs.clear();
-        let names: Vec<String> = self.ebpf.programs().map(|(name, _)| name.to_owned()).collect();
-        for name in names {
-            // Unloading drops the links.
-            let outcome = match self.ebpf.program_mut(&name) {
-                Some(Program::BtfTracePoint(program)) => program.unload(),
-                Some(Program::FEntry(program)) => program.unload(),
-                Some(Program::KProbe(program)) => program.unload(),
-                Some(Program::CgroupSkb(program)) => program.unload(),
-                Some(Program::CgroupSock(program)) => program.unload(),
-                Some(Program::SockOps(program)) => program.unload(),
-                _ => Ok(()),
-            };
-            if let Err(error) = outcome
-                && !matches!(error, ProgramError::NotLoaded)
-            {
-                tracing::debug!("{name} could not be unloaded: {}", chain(&error));
-            }
-        }
+        attach::detach(&mut self.ebpf);
     }
 
     fn missed_runs(&self) -> u64 {
@@ -358,34 +248,6 @@ fn missed_runs(descriptor: RawFd) -> u64 {
     number.unwrap_or(0)
 }
 
-fn tracepoint(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), ProgramError> {
-    let program: &mut BtfTracePoint = program(ebpf, hook.program)?;
-    program.load(hook.event, btf)?;
-    program.attach().map(drop)
-}
-
-/// The sender hook: the cheapest that works.
-fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
-    let first = match tracepoint(ebpf, btf, &SENDERS) {
-        Ok(()) => return verdict(&SENDERS, Ok(format!("tp_btf/{}", SENDERS.event))),
-        Err(error) => error,
-    };
-    let second = (|| {
-        let program: &mut FEntry = program(ebpf, "send_fentry")?;
-        program.load("tcp_sendmsg", btf)?;
-        program.attach().map(drop)
-    })();
-    let Err(second) = second else { return verdict(&SENDERS, Ok("fentry/tcp_sendmsg".to_owned())) };
-    let third = (|| {
-        let program: &mut KProbe = program(ebpf, "send_kprobe")?;
-        program.load()?;
-        program.attach("tcp_sendmsg", 0).map(drop)
-    })();
-    let Err(third) = third else { return verdict(&SENDERS, Ok("kprobe/tcp_sendmsg".to_owned())) };
-    tracing::debug!("fentry/tcp_sendmsg: {}; kprobe/tcp_sendmsg: {}", chain(&second), chain(&third));
-    verdict(&SENDERS, Err(first))
-}
-
 /// What is weaker in a form than in the best.
 fn weaker((transport, states): Form) -> impl Iterator<Item = Verdict> {
     let degraded = |probe, reason: &str| Verdict { probe, standing: Standing::Degraded, reason: reason.to_owned() };
@@ -400,72 +262,6 @@ fn weaker((transport, states): Form) -> impl Iterator<Item = Verdict> {
         degraded("socket state", reason)
     });
     records.into_iter().chain(states)
-}
-
-/// What gives sockets their cookies before the first tracing program wants to know them.
-fn cookies(ebpf: &mut Ebpf, root: &cgroup::Root) -> Verdict {
-    let outcome = (|| {
-        let made: &mut CgroupSock = program(ebpf, "socket_made")?;
-        made.load()?;
-        made.attach(&root.directory, CgroupAttachMode::Single)?;
-        let connection: &mut SockOps = program(ebpf, "connection_made")?;
-        connection.load()?;
-        connection.attach(&root.directory, CgroupAttachMode::Single).map(drop)
-    })();
-    let hook = Hook {
-        probe: "socket cookies",
-        program: "socket_made",
-        event: "cgroup/sock_create and sock_ops",
-        without: "connect times, refused connections and who closes first are unknown",
-    };
-    verdict(&hook, outcome.map(|()| format!("cgroup/sock_create+sock_ops on {}", root.place)))
-}
-
-fn load_packets(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
-    let program: &mut CgroupSkb = program(ebpf, hook.program)?;
-    program.load()
-}
-
-fn attach_packets(ebpf: &mut Ebpf, hook: &Hook, loaded: Result<(), ProgramError>, root: &cgroup::Root) -> Verdict {
-    let kind = match hook.program {
-        "egress" => CgroupSkbAttachType::Egress,
-        _ => CgroupSkbAttachType::Ingress,
-    };
-    let outcome = loaded.and_then(|()| {
-        let program: &mut CgroupSkb = program(ebpf, hook.program)?;
-        // With links several programs always coexist; asking for it would be refused.
-        program.attach(&root.directory, kind, CgroupAttachMode::Single).map(drop)
-    });
-    verdict(hook, outcome.map(|()| format!("cgroup_skb/{} on {}", hook.program, root.place)))
-}
-
-fn verdict(hook: &Hook, outcome: Result<String, ProgramError>) -> Verdict {
-    match outcome {
-        Ok(reason) => Verdict { probe: hook.probe, standing: Standing::Active, reason },
-        Err(error) => {
-            // A kernel without the event is one thing, a program that it refuses another.
-            let standing = match &error {
-                ProgramError::Btf(_) => Standing::Unsupported,
-                _ => Standing::Broken,
-            };
-            let reason = format!("{}: {}; {}", hook.event, one_line(&chain(&error)), hook.without);
-            Verdict { probe: hook.probe, standing, reason }
-        }
-    }
-}
-
-/// The verifier's log is for a bug report, not for the screen.
-fn one_line(text: &str) -> String {
-    tracing::debug!("{text}");
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
-}
-
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProgramError>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
-    <&mut P>::try_from(program)
 }
 
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, LoadError> {

@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use super::attach::{PACKETS, SENDERS, TRACEPOINTS};
 use super::load::{BTF_PATH, LoadError};
-use super::plane::{PACKETS, SENDERS, TRACEPOINTS};
 use super::{btf, fields};
 
 /// The kernel's type information, as far as the programs need it.

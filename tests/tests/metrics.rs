@@ -98,7 +98,7 @@ fn its_cost_is_what_the_kernel_says_of_it() {
     let ratio = seen.get("process_resident_memory_bytes") / 1024.0 / resident;
     assert!((0.5..2.0).contains(&ratio), "{ratio} of {resident} KiB");
     assert!(seen.get("process_cpu_seconds_total") > 0.0);
-    // Two rings of 256 KiB at least, and the hashes.
+    // Four halves of 128 KiB at least, and the hashes.
     let maps = seen.sum("wirespan_bpf_map_memory_bytes");
     assert!((1e6..1e8).contains(&maps), "{maps} bytes of maps");
     assert_eq!(seen.sum("wirespan_probe_standing"), agent.child().stderr().matches("probe: ").count() as f64);

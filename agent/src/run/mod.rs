@@ -21,7 +21,7 @@ use wirespan::flow::Nanos;
 use wirespan::flow::fact::Host;
 use wirespan::ledger::Ledger;
 use wirespan::metrics::{self, Desk, Listener, Sources};
-use wirespan::probe::{Plane, Settings};
+use wirespan::probe::{Plane, Settings, Verdict};
 use wirespan::proc::bounded::Bounded;
 use wirespan::proc::describe::{OutsideOnly, ProcFs};
 use wirespan::proc::table::Table;
@@ -96,6 +96,10 @@ pub(crate) fn say(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{}", what.to_string().trim_end());
 }
 
+fn say_verdict(verdict: &Verdict) {
+    say(&format_args!("probe: {verdict}"));
+}
+
 fn say_report(report: &str, ledger: &Ledger) {
     say(&format_args!("{report}{ledger}"));
 }
@@ -117,6 +121,8 @@ fn metrics_listener(args: &RunArgs) -> Result<Option<Listener>, Failure> {
 struct Session {
     signals: Signals,
     plane: Plane,
+    /// What became of each probe, and of what it depends on.
+    verdicts: Vec<Verdict>,
     table: Table<Bounded<ProcFs, OutsideOnly>>,
     ledger: Arc<Ledger>,
     /// Where the metrics ask the core.
@@ -139,14 +145,12 @@ impl Session {
             settings.buffer_bytes = kib * 1024;
         }
         let plane = Plane::load(settings).map_err(|error| Failure::CannotTrace(error.to_string()))?;
-        for verdict in plane.verdicts() {
-            say(&format_args!("probe: {verdict}"));
-        }
-        privileges::say_what_is_missing();
+        let verdicts: Vec<_> = plane.verdicts().iter().cloned().chain(privileges::what_is_missing()).collect();
+        verdicts.iter().for_each(say_verdict);
         // Only now, with the probes attached: what is opened or born from here on is in the records.
         let before = before()?;
         let table = Table::new(Bounded::new(ProcFs, OutsideOnly), args.selection());
-        Ok(Self { signals, plane, table, ledger: Arc::default(), desk: None, since, before })
+        Ok(Self { signals, plane, verdicts, table, ledger: Arc::default(), desk: None, since, before })
     }
 
     /// Answers from now on who asks for metrics.
@@ -156,7 +160,7 @@ impl Session {
         }
         let sources = Sources {
             ledger: Arc::clone(&self.ledger),
-            verdicts: self.plane.verdicts().to_vec(),
+            verdicts: self.verdicts.clone(),
             programs: self.plane.programs(),
             queues: outputs.queues(),
             max_connections: options.max_connections,
@@ -167,12 +171,15 @@ impl Session {
 
     /// Gives up every right that is not needed any more. Threads that are started later are born without them.
     fn confine(&mut self) -> Result<(), Failure> {
-        privileges::confine(&mut self.plane)
+        let verdict = privileges::confine(&mut self.plane)?;
+        say_verdict(&verdict);
+        self.verdicts.push(verdict);
+        Ok(())
     }
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, desk, since, before } = self;
+        let Self { signals, plane, table, ledger, desk, since, before, .. } = self;
         let host = host()?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());

@@ -4,10 +4,10 @@ use std::env;
 use std::path::PathBuf;
 
 use wirespan::export::otlp;
-use wirespan::probe::Plane;
+use wirespan::probe::{Plane, Verdict};
 use wirespan::rights::{capability, confine, trusted};
 
-use super::{say, variable};
+use super::variable;
 use crate::exit::Failure;
 
 /// Fails if anybody may change a file that decides what we do. How many files that are.
@@ -26,18 +26,14 @@ pub(crate) fn check_files() -> Result<usize, Failure> {
     Ok(files.len())
 }
 
-/// Says what will be missing, for want of capabilities.
-pub(super) fn say_what_is_missing() {
+/// What will be missing, for want of capabilities.
+pub(super) fn what_is_missing() -> impl Iterator<Item = Verdict> {
     let held = capability::held().unwrap_or(rustix::thread::CapabilitySet::empty());
-    for verdict in capability::verdicts(held) {
-        say(&format_args!("probe: {verdict}"));
-    }
+    capability::verdicts(held).into_iter()
 }
 
 /// Gives up every capability and system call that is not needed any more. To be called before any thread is
-/// started that would need more.
-pub(super) fn confine(plane: &mut Plane) -> Result<(), Failure> {
-    let verdict = confine::confine(|| plane.can_write_maps()).map_err(|error| Failure::Other(error.to_string()))?;
-    say(&format_args!("probe: {verdict}"));
-    Ok(())
+/// started that would need more. What became of it.
+pub(super) fn confine(plane: &mut Plane) -> Result<Verdict, Failure> {
+    confine::confine(|| plane.can_write_maps()).map_err(|error| Failure::Other(error.to_string()))
 }

@@ -24,7 +24,7 @@ use wirespan_tests::{PATIENCE, apps, expect, port, servers};
 const GONE_WITHIN: Duration = Duration::from_secs(1);
 /// The promise: an agent that is told to end has ended after so long, whatever its receiver does.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// What detaching and the end of the process may take besides, on a machine that is busy.
+/// What either may take besides, on a machine that is busy with other things.
 const SLACK: Duration = Duration::from_secs(2);
 /// How often the agent is killed.
 const KILLS: usize = 50;
@@ -268,7 +268,7 @@ fn fifty_kills_under_load_harm_nobody_and_leave_nothing() {
         last_kill = Instant::now();
         load.go_on(10);
     }
-    kernel::wait_gone_within(GONE_WITHIN.saturating_sub(last_kill.elapsed()), &held);
+    kernel::wait_gone_within((GONE_WITHIN + SLACK).saturating_sub(last_kill.elapsed()), &held);
     for what in ["prog", "map", "link"] {
         assert!(held.iter().filter(|object| object.0 == what).count() >= KILLS / 2, "few of {what}: {held:?}");
     }

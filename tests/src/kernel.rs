@@ -72,14 +72,17 @@ pub struct Loaded {
 #[must_use]
 #[track_caller]
 pub fn programs_of(pid: u32) -> Vec<Loaded> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let ids = held_by(pid).into_iter().filter(|object| object.0 == "prog").map(|object| object.1.to_string());
-    ids.map(|id| {
-        let shown = bpftool(&["prog", "show", "id", &id]);
-        let code = bpftool(&["prog", "dump", "xlated", "id", &id]).to_string();
-        Loaded { name: text(&shown["name"]), kind: text(&shown["type"]), helpers: helpers(&code) }
-    })
-    .collect()
+    let held = held_by(pid);
+    let shown = bpftool(&["prog", "show"]);
+    let shown = shown.as_array().map_or(&[][..], Vec::as_slice);
+    let ours = shown.iter().filter_map(|program| Some((program["id"].as_u64()?, program)));
+    ours.filter(|(id, _)| held.contains(&("prog", *id)))
+        .map(|(id, program)| {
+            let text = |key: &str| program[key].as_str().unwrap_or_default().to_owned();
+            let code = bpftool(&["prog", "dump", "xlated", "id", &id.to_string()]).to_string();
+            Loaded { name: text("name"), kind: text("type"), helpers: helpers(&code) }
+        })
+        .collect()
 }
 
 /// Names after `call`, without the program's own functions (`call pc+17#bpf_prog_..`).

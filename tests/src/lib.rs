@@ -10,6 +10,7 @@ pub mod attributes;
 pub mod child;
 pub mod curl;
 pub mod expect;
+pub mod harmless;
 pub mod kernel;
 pub mod ledger;
 pub mod names;

@@ -97,7 +97,7 @@ fn kernel_programs(toolchain: &Toolchain, target: &Target) -> Result<PathBuf> {
     let folder = workspace::target().join(format!("bpf-{}", target.arch));
     let mut cargo = toolchain.command("cargo");
     cargo.arg("build").args(KERNEL_ARGUMENTS).arg("--target-dir").arg(&folder);
-    run(cargo.env("CARGO_CFG_BPF_TARGET_ARCH", target.arch))?;
+    run(cargo.env("AYA_BPF_TARGET_ARCH", target.arch))?;
     Ok(folder.join("bpfel-unknown-none/release"))
 }
 

@@ -71,7 +71,7 @@ impl Column {
             ended |= value["end"].is_boolean();
         }
         if !ended && column.broken.is_none() {
-            column.broken = Some("the suite did not come to its end".to_owned());
+            column.broken = Some(format!("the suite did not come to its end; see target/vm/{name}.log"));
         }
         column
     }
@@ -240,6 +240,6 @@ mod tests {
     fn a_report_without_its_end_is_a_failure() {
         let cut = column(&format!("{REPORT}{{\"behaviour\":\"kil"), Some("it was ended after 300 s"));
         assert_eq!(cut.failures(), ["m: it was ended after 300 s"]);
-        assert_eq!(column(REPORT, None).failures(), ["m: the suite did not come to its end"]);
+        assert_eq!(column(REPORT, None).failures(), ["m: the suite did not come to its end; see target/vm/m.log"]);
     }
 }

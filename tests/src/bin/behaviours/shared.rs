@@ -1,5 +1,6 @@
 //! Behaviours that one agent shows, one after the other.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -10,7 +11,7 @@ use wirespan_tests::netns::{self, Namespace};
 use wirespan_tests::raw::{Wire, get, ok};
 use wirespan_tests::span::{Kind, Layer, Want, is};
 use wirespan_tests::temp::TempDir;
-use wirespan_tests::{curl, names, port};
+use wirespan_tests::{curl, harmless, kernel, names, port};
 
 use crate::report::{Behaviour, Outcome};
 use crate::scene::{Old, Scene};
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[Behaviour<Scene>] = &[
     Behaviour { name: "a refused connection is a span of its process", shows: refused },
     Behaviour { name: "connections that are older than the agent", shows: old },
     Behaviour { name: "processes that are gone at once have their names", shows: brief },
+    Behaviour { name: "no program could change a packet or a process, or hooks a system call", shows: harmless },
     Behaviour { name: "lost segments change nothing but the count of retransmissions", shows: lossy },
 ];
 
@@ -178,6 +180,15 @@ fn brief(scene: &Scene) -> Outcome {
         ]);
     }
     Outcome::Holds
+}
+
+fn harmless(scene: &Scene) -> Outcome {
+    let programs = kernel::programs_of(scene.agent.pid());
+    assert!(programs.len() >= 10, "{programs:?}");
+    harmless::calls_nothing_else(&programs);
+    harmless::hooks_no_system_call(&programs);
+    let calls = programs.iter().flat_map(|program| &program.helpers).collect::<BTreeSet<_>>().len();
+    Outcome::HoldsBy(format!("{} programs call {calls} functions of the kernel", programs.len()))
 }
 
 fn lossy(scene: &Scene) -> Outcome {

@@ -1,5 +1,6 @@
 //! What the agent costs under a fixed load, both ends traced, its spans exported.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -54,7 +55,14 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
     let both = Variant::new("both ends traced", &["--only", &only]).with_environment(&sink.environment());
     let server = Variant::new("nginx traced, its client not", &["--only", &only, "--except", &ourselves])
         .with_environment(&sink.environment());
-    let mut figures = Vec::new();
+    let at_rest = steps.step("an agent at rest", || {
+        both.beside(|| {
+            thread::sleep(RUN);
+            Ok(())
+        })
+    })?;
+    let cores = at_rest.agent_seconds / RUN.as_secs_f64();
+    let mut figures = vec![Figure::new("no requests: agent", cores, "cores", Target::None)];
     for (per_second, rounds) in LOADS {
         let is_targeted = per_second == TARGETED;
         let variants = if is_targeted { vec![both.clone(), server.clone()] } else { vec![both.clone()] };

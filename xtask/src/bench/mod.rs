@@ -101,7 +101,8 @@ const BENCHES: &[Bench] = &[
     Bench {
         name: "agent",
         about: "User space alone, on a log of records that is made the same each time (`cargo bench -p wirespan`; needs no rights): 64 connections, both ends on this \
-                machine, so four records and two spans for a request. *To bytes* includes the encoding for OTLP, *churn* opens and closes a connection for each request. The figures are medians.",
+                machine, so four records and two spans for a request. *To bytes* includes the encoding for OTLP, *churn* opens and closes a connection for each request. The figures are medians; \
+                counting the allocations is part of the time.",
         measures: user_space::measure,
     },
     Bench {

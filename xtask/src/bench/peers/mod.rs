@@ -78,6 +78,8 @@ struct Run {
     full_speed: f64,
     /// Processor time of a request at the fixed rate, application and agent together.
     cpu_us: f64,
+    /// The agent's part of that.
+    agent_us: f64,
     p99_us: f64,
     /// Memory of the application, and of the agent with its maps.
     memory_mib: f64,
@@ -161,8 +163,10 @@ impl Peer {
             time: PACED,
         };
         let watch = Watch::of(&everything)?;
+        let agent_watch = Watch::of(&everything[application.len()..])?;
         let paced = load.run()?;
-        let cpu_us = watch.seconds()? * 1e6 / as_f64(paced.requests);
+        let [cpu_us, agent_us] =
+            [watch.seconds()?, agent_watch.seconds()?].map(|seconds| seconds * 1e6 / as_f64(paced.requests));
         let mut bytes = everything.iter().map(|pid| cpu::resident_bytes(*pid)).sum::<Result<u64>>()?;
         if let Some(agent) = agent {
             bytes += Plane::of(agent.pid())?.map_bytes();
@@ -170,7 +174,7 @@ impl Peer {
         }
         // The first request of the paced load tells how long answers are.
         let requests = requests + paced.requests + 1;
-        Ok(Run { full_speed, cpu_us, p99_us: paced.p99_us, memory_mib: as_f64(bytes) / MIB, requests })
+        Ok(Run { full_speed, cpu_us, agent_us, p99_us: paced.p99_us, memory_mib: as_f64(bytes) / MIB, requests })
     }
 
     fn figures(&self, inside: &[Aba<Run>], beside: &[Aba<Run>], spans: [f64; 2]) -> Vec<Figure> {
@@ -208,6 +212,8 @@ impl Peer {
                 Figure::new(named("spans at the process boundary per request"), spans, "", span),
             ]);
         }
+        let agent = over(beside, |aba| aba.with.agent_us);
+        figures.push(Figure::spread(named("Wirespan, of which the agent"), agent, "µs", Target::None));
         figures
     }
 }

@@ -60,7 +60,7 @@ pub fn confine(maps_can_be_written: impl FnOnce() -> bool) -> Result<Verdict, Co
         None => Verdict {
             probe: PROBE,
             standing: Standing::Active,
-            reason: format!("{kept}; what is not on the list of system calls ends the agent"),
+            reason: format!("seccomp and no_new_privs are set; {kept}"),
         },
         Some(why) => Verdict {
             probe: PROBE,

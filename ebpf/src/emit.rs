@@ -9,11 +9,11 @@ use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_get_smp_processor_id, ma
 use wirespan_common::{
     count::Counter,
     exchange::{self, Exchange, ONE_RECORD, SLOT_HEADER_BYTES, size, stride},
-    record::{Header, Segment},
+    record::{Header, Segment, kind},
     settings::MAX_HEAD_BYTES,
 };
 
-use crate::{maps::count, settings::setting};
+use crate::{kernel, maps::count, settings::setting};
 
 /// `BPF_F_MMAPABLE`: the agent reads the memory itself.
 const SHARED: usize = 1 << 10;
@@ -38,22 +38,28 @@ pub trait Payload: Copy {
 
 /// Hands a record of fixed size to the agent: `fill` writes it in place and returns how many bytes of it mean something.
 ///
-/// `T` begins with a [`Header`], which is filled in here. The agent polls: waking it up for each record would cost more
+/// `T` begins with a [`Header`], which is filled in here. Its time is taken when there is room for the record: so what is
+/// reserved after a swap is also younger than the swap. The agent polls: waking it up for each record would cost more
 /// than everything else (over 1 000 ns).
 #[inline(always)]
-pub fn emit<T: 'static>(kind: u16, time_ns: u64, fill: impl FnOnce(*mut T) -> u32) {
+pub fn emit<T: 'static>(kind: u16, fill: impl FnOnce(*mut T) -> u32) {
     let Some(slot) = Slot::reserve(size_of::<T>() as u32) else { return };
+    let time_ns = kernel::now();
     let len = fill(slot.record.cast());
     slot.commit(kind, time_ns, len);
 }
 
-/// Hands a segment record to the agent, of which `captured` bytes are captured payload and `tail` those of its end.
+/// Hands a segment record to the agent, of which `captured` bytes are captured payload and `tail` those of its end. Its
+/// time.
 #[inline(always)]
-pub fn emit_segment(kind: u16, time_ns: u64, captured: u32, tail: u32, payload: impl Payload) {
-    let Some(slot) = Slot::reserve(size_of::<Segment>() as u32 + captured + tail) else { return };
+pub fn emit_segment(captured: u32, tail: u32, payload: impl Payload) -> u64 {
+    let slot = Slot::reserve(size_of::<Segment>() as u32 + captured + tail);
+    let time_ns = kernel::now();
+    let Some(slot) = slot else { return time_ns };
     // SAFETY: the slack behind each half leaves room for the largest record, wherever its slot begins.
     let len = unsafe { payload.write::<{ MAX_HEAD_BYTES as usize }>(slot.record.cast()) };
-    slot.commit(kind, time_ns, len);
+    slot.commit(kind::SEGMENT, time_ns, len);
+    time_ns
 }
 
 /// Room for one record, reserved and not yet committed.

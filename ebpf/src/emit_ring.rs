@@ -8,10 +8,10 @@ use aya_ebpf::{
 };
 use wirespan_common::{
     count::Counter,
-    record::{Header, Segment, TAIL_BYTES},
+    record::{Header, Segment, TAIL_BYTES, kind},
 };
 
-use crate::maps::count;
+use crate::{kernel, maps::count};
 
 /// Upper bound of CPUs; the agent shrinks the outer map to the CPUs there are.
 const MAX_CPUS: usize = 4096;
@@ -36,7 +36,12 @@ pub trait Payload: Copy {
 /// `T` begins with a [`Header`], which is filled in here. The agent polls: waking it up for each record would cost more
 /// than everything else (over 1 000 ns).
 #[inline(always)]
-pub fn emit<T: 'static>(kind: u16, time_ns: u64, fill: impl FnOnce(*mut T) -> u32) {
+pub fn emit<T: 'static>(kind: u16, fill: impl FnOnce(*mut T) -> u32) {
+    emit_at(kind, kernel::now(), fill);
+}
+
+#[inline(always)]
+fn emit_at<T: 'static>(kind: u16, time_ns: u64, fill: impl FnOnce(*mut T) -> u32) {
     count(Counter::Attempted);
     // SAFETY: takes nothing, cannot fail.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
@@ -52,28 +57,30 @@ pub fn emit<T: 'static>(kind: u16, time_ns: u64, fill: impl FnOnce(*mut T) -> u3
 }
 
 /// Hands a segment record to the agent, of which `captured` bytes are captured payload. One size class per call: the
-/// verifier must know how much is reserved.
+/// verifier must know how much is reserved. Its time.
 #[inline(always)]
-pub fn emit_segment(kind: u16, time_ns: u64, captured: u32, _tail: u32, payload: impl Payload) {
+pub fn emit_segment(captured: u32, _tail: u32, payload: impl Payload) -> u64 {
+    let time_ns = kernel::now();
     if captured == 0 {
-        emit_class::<0>(kind, time_ns, payload);
+        emit_class::<0>(time_ns, payload);
     } else if captured <= 256 {
-        emit_class::<256>(kind, time_ns, payload);
+        emit_class::<256>(time_ns, payload);
     } else if captured <= 512 {
-        emit_class::<512>(kind, time_ns, payload);
+        emit_class::<512>(time_ns, payload);
     } else if captured <= 1024 {
-        emit_class::<1024>(kind, time_ns, payload);
+        emit_class::<1024>(time_ns, payload);
     } else if captured <= 2048 {
-        emit_class::<2048>(kind, time_ns, payload);
+        emit_class::<2048>(time_ns, payload);
     } else if captured <= 4096 {
-        emit_class::<4096>(kind, time_ns, payload);
+        emit_class::<4096>(time_ns, payload);
     } else {
-        emit_class::<8192>(kind, time_ns, payload);
+        emit_class::<8192>(time_ns, payload);
     }
+    time_ns
 }
 
 #[inline(always)]
-fn emit_class<const N: usize>(kind: u16, time_ns: u64, payload: impl Payload) {
+fn emit_class<const N: usize>(time_ns: u64, payload: impl Payload) {
     /// A segment, what was captured, and the tail.
     #[repr(C)]
     struct Slot<const N: usize> {
@@ -82,5 +89,5 @@ fn emit_class<const N: usize>(kind: u16, time_ns: u64, payload: impl Payload) {
         tail: [u8; TAIL_BYTES as usize],
     }
     // SAFETY: the slot is ours and has the room that is asked for.
-    emit::<Slot<N>>(kind, time_ns, |slot| unsafe { payload.write::<N>(slot.cast()) });
+    emit_at::<Slot<N>>(kind::SEGMENT, time_ns, |slot| unsafe { payload.write::<N>(slot.cast()) });
 }

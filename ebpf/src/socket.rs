@@ -30,17 +30,16 @@ pub fn state_change(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let (old, new) = (kernel::number(&ctx, 1), kernel::number(&ctx, 2));
-    let now = kernel::now();
     match new {
-        SYN_SENT => begins(sk, now),
-        ESTABLISHED => established(sk, old, now),
+        SYN_SENT => begins(sk),
+        ESTABLISHED => established(sk, old),
         FIN_WAIT1 => closes_first(sk, socket::LOCAL_CLOSED_FIRST),
         CLOSE_WAIT => closes_first(sk, socket::REMOTE_CLOSED_FIRST),
-        CLOSE => closed(sk, old, now),
+        CLOSE => closed(sk, old),
         LISTEN => {
             if let Some(state) = state::of_traced(sk) {
                 state.opener = kernel::current();
-                record(sk, state, reason::LISTEN, 0, now);
+                record(sk, state, reason::LISTEN, 0);
             }
         }
         _ => {}
@@ -50,17 +49,19 @@ pub fn state_change(ctx: BtfTracePointContext) -> i32 {
 
 /// `connect` was called; runs in the caller's context. The local port is not chosen yet.
 #[inline(always)]
-fn begins(sk: Sock, now: u64) {
+fn begins(sk: Sock) {
     let Some(state) = state::of_traced(sk) else { return };
     let task = kernel::current();
     // A socket may be disconnected and used again: everything begins anew, but not its cookie.
-    *state = State { cookie: state.cookie, connect_ns: now, opener: task, flags: socket::ACTIVE, ..State::NEW };
+    *state =
+        State { cookie: state.cookie, connect_ns: kernel::now(), opener: task, flags: socket::ACTIVE, ..State::NEW };
     state.choose(task);
 }
 
 #[inline(always)]
-fn established(sk: Sock, old: i32, now: u64) {
+fn established(sk: Sock, old: i32) {
     let Some(state) = state::of_traced(sk) else { return };
+    let now = kernel::now();
     state.established_ns = now;
     state.flags |= socket::ESTABLISHED;
     if old == SYN_SENT {
@@ -92,7 +93,7 @@ fn established(sk: Sock, old: i32, now: u64) {
         state.remote_first_seq = state.received.next_seq.wrapping_sub(state.received.offset as u32);
     }
     state.reported_ns = now;
-    record(sk, state, reason::OPEN, 0, now);
+    record(sk, state, reason::OPEN, 0);
 }
 
 #[inline(always)]
@@ -105,13 +106,13 @@ fn closes_first(sk: Sock, flag: u32) {
 }
 
 #[inline(always)]
-fn closed(sk: Sock, old: i32, now: u64) {
+fn closed(sk: Sock, old: i32) {
     // An established connection has an end to report, also if nothing was seen of it before: it may be older than the
     // agent and idle, or the kernel left out our run when it was accepted, and no payload ever passed.
     let lived = matches!(old, ESTABLISHED | FIN_WAIT1..=TIME_WAIT | CLOSE_WAIT..=LAST_ACK | CLOSING);
     let Some(state) = (if lived { state::of_traced(sk) } else { state::known(sk) }) else { return };
     if old == LISTEN {
-        record(sk, state, reason::UNLISTEN, 0, now);
+        record(sk, state, reason::UNLISTEN, 0);
         return;
     }
     let seen = lived || state.flags & (socket::ACTIVE | socket::ESTABLISHED) != 0 || state.sent.known != 0;
@@ -124,7 +125,7 @@ fn closed(sk: Sock, old: i32, now: u64) {
     if (old == ESTABLISHED || old == CLOSE_WAIT) && error == 0 && state.flags & socket::RESET_RECEIVED == 0 {
         state.flags |= socket::RESET_SENT;
     }
-    record(sk, state, reason::CLOSE, error, now);
+    record(sk, state, reason::CLOSE, error);
     // The socket may be connected again.
     state.flags = 0;
     state.sent.known = 0;
@@ -150,14 +151,14 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn record(sk: Sock, state: &State, why: u32, error: u32, now: u64) {
+fn record(sk: Sock, state: &State, why: u32, error: u32) {
     // The agent's own connections are announced once, so that their other end can be told apart from the rest.
     let own_opening = state.flags & socket::SELF != 0 && why == reason::OPEN;
     if state.is_off() && !own_opening {
         return;
     }
     let (local, remote) = sk.endpoints();
-    emit::<Record>(kind::SOCKET, now, |out| {
+    emit::<Record>(kind::SOCKET, |out| {
         // SAFETY: the slot is ours and large enough for every field.
         unsafe {
             (*out).cookie = state.cookie;

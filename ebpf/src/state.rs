@@ -74,19 +74,23 @@ pub struct State {
     pub order: u32,
     /// Whether the process that uses the socket was looked up among the deselected.
     pub chosen: u32,
+    /// The kernel's tick when the clock was read last for what was sent, of a connection that is only counted.
+    pub sent_tick: u32,
+    /// The same for what was received.
+    pub received_tick: u32,
     pub opener: TaskId,
-    pub reported_ns: u64,
     // Second line: written by every packet.
     pub sent: Way,
     pub received: Way,
-    // Third line: when the connection opens and closes.
+    // Third line: now and then, and when the connection opens and closes.
+    pub reported_ns: u64,
     pub connect_ns: u64,
     pub established_ns: u64,
     pub local_first_seq: u32,
     pub remote_first_seq: u32,
 }
 
-const _: () = assert!(core::mem::offset_of!(State, sent) == 56 && core::mem::offset_of!(State, connect_ns) == 56 + 64);
+const _: () = assert!(core::mem::offset_of!(State, sent) == 56 && core::mem::offset_of!(State, reported_ns) == 56 + 64);
 
 /// A packet program's state of a full socket, made if it is not there. `None` if there is no memory for it.
 #[inline(always)]
@@ -172,6 +176,8 @@ impl State {
         mode: Mode::Probe as u32,
         order: 0,
         chosen: 0,
+        sent_tick: 0,
+        received_tick: 0,
         opener: NOBODY,
         reported_ns: 0,
         sent: Way::NEW,

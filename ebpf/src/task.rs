@@ -37,7 +37,7 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn record(kind: u16, task: Task, parent_tgid: u32, exit_code: i32, path: impl FnOnce(*mut [u8; FILENAME_BYTES])) {
-    emit::<Record>(kind, kernel::now(), |record| {
+    emit::<Record>(kind, |record| {
         // SAFETY: the slot is ours and large enough for every field.
         unsafe {
             (*record).start_ns = task.start_ns();

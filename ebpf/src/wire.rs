@@ -5,14 +5,14 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{__sk_buff, bpf_sock},
-    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
+    helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use wirespan_common::{
     count::Counter,
     mode::Mode,
-    record::{Segment, TAIL_BYTES, kind, segment, socket},
+    record::{Segment, TAIL_BYTES, segment, socket},
     settings::MAX_HEAD_BYTES,
 };
 
@@ -119,7 +119,6 @@ fn segment<const EGRESS: bool>(
 ) -> Option<()> {
     let new = advance::<EGRESS>(sk, state, packet)?;
     let fin = packet.flags & FIN != 0;
-    let now = kernel::now();
     let mut flags = new.flags | if EGRESS { segment::EGRESS } else { 0 };
     if packet.flags & SYN != 0 {
         flags |= segment::SYN | segment::FROM_START;
@@ -132,21 +131,20 @@ fn segment<const EGRESS: bool>(
             let budget = state.budget(EGRESS);
             way::<EGRESS>(state).left = budget;
         }
-        way::<EGRESS>(state).time_ns = now;
     }
     state.obey();
     let (captured, tail) = if state.mode >= Mode::Opaque as u32 {
-        if state.mode != Mode::Opaque as u32 || now.wrapping_sub(state.reported_ns) <= u64::from(setting!(report_ns)) {
+        if state.mode != Mode::Opaque as u32 || !is_time_to_report::<EGRESS>(state, &new) {
             return None;
         }
         // A segment record without payload carries both offsets and times: it is a report.
-        state.reported_ns = now;
         (0, 0)
     } else {
         let captured = new.len.min(way::<EGRESS>(state).left);
         way::<EGRESS>(state).left -= captured;
         if captured == 0 && packet.flags & PSH == 0 && !fin {
             // In the middle of a body. The next record shows how much there was.
+            way::<EGRESS>(state).time_ns = kernel::now();
             return None;
         }
         if fin {
@@ -154,14 +152,33 @@ fn segment<const EGRESS: bool>(
         }
         (captured.min(MAX_HEAD_BYTES), (new.len - captured).min(TAIL_BYTES))
     };
-    emit_segment(
-        kind::SEGMENT,
-        now,
-        captured,
-        tail,
-        Capture { skb, state: Some(state), packet, new: &new, flags, captured, tail },
-    );
+    let capture = Capture { skb, state: Some(state), packet, new: &new, flags, captured, tail };
+    let now = emit_segment(captured, tail, capture);
+    if new.len > 0 {
+        way::<EGRESS>(state).time_ns = now;
+    }
     Some(())
+}
+
+/// Notes that payload passed on a connection of which only that is of interest, and says whether it is time to report.
+///
+/// The clock is read once per tick of the kernel, some milliseconds: it would be a quarter of what such a packet costs.
+#[inline(always)]
+fn is_time_to_report<const EGRESS: bool>(state: &mut State, new: &New) -> bool {
+    // SAFETY: takes nothing, cannot fail.
+    let tick = unsafe { bpf_jiffies64() } as u32;
+    let last = if EGRESS { &mut state.sent_tick } else { &mut state.received_tick };
+    if *last == tick || new.len == 0 {
+        return false;
+    }
+    *last = tick;
+    let now = kernel::now();
+    way::<EGRESS>(state).time_ns = now;
+    let is_time = now.wrapping_sub(state.reported_ns) > u64::from(setting!(report_ns));
+    if is_time {
+        state.reported_ns = now;
+    }
+    is_time
 }
 
 /// Moves the direction on by what is new in the segment. `None` if nothing is and no FIN comes with it.
@@ -242,7 +259,7 @@ fn at_listener(skb: *mut __sk_buff, packet: &Packet) {
     let captured = packet.len.min(1024);
     let tail = (packet.len - captured).min(TAIL_BYTES);
     let capture = Capture { skb, state: None, packet, new: &new, flags, captured, tail };
-    emit_segment(kind::SEGMENT, kernel::now(), captured, tail, capture);
+    emit_segment(captured, tail, capture);
 }
 
 /// What a segment record is made of.

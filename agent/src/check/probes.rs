@@ -11,7 +11,7 @@ pub(super) fn attempt() -> Attempt {
         Ok(plane) => Attempt { probes: plane.verdicts().iter().map(Item::from).collect(), failed: None },
         Err(error) => {
             let probes = match &error {
-                LoadError::NothingWorks { verdicts } => verdicts.iter().map(Item::from).collect(),
+                LoadError::NothingWorks { verdicts, .. } => verdicts.iter().map(Item::from).collect(),
                 _ => survey::survey().iter().map(foretold).collect(),
             };
             let failed = match error {

@@ -79,17 +79,29 @@ pub(super) const PACKETS: [Hook; 2] = [
 
 const UNSEEN: &str = "this direction of every connection is unseen";
 
+/// What became of the programs.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    pub(super) verdicts: Vec<Verdict>,
+    /// Programs that the kernel's verifier did not take: others may do.
+    pub(super) refused: usize,
+}
+
 /// Loads and attaches every program that this kernel has the hook for, and says what became of each.
 ///
 /// # Errors
 /// If there is no cgroup to attach to, or no packet is seen: nothing useful can work then.
-pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, states: States) -> Result<Vec<Verdict>, LoadError> {
-    let mut verdicts = Vec::new();
+pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, states: States) -> Result<Attached, LoadError> {
+    let Attached { mut verdicts, mut refused } = Attached::default();
+    let mut note = |outcome: &Result<(), ProgramError>| {
+        refused += usize::from(matches!(outcome, Err(ProgramError::LoadError { .. })));
+    };
     for hook in TRACEPOINTS {
         let outcome = tracepoint(ebpf, btf, hook);
+        note(&outcome);
         verdicts.push(verdict(hook, outcome.map(|()| format!("tp_btf/{}", hook.event))));
     }
-    verdicts.push(senders(ebpf, btf));
+    verdicts.push(senders(ebpf, btf, &mut note));
     let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
     if states == States::ByCookie {
         verdicts.push(cookies(ebpf, &root));
@@ -97,6 +109,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, states: States) -> Result<Vec<V
     // Packets last: their records find everything else in place. Both are loaded before either is attached, which takes
     // the longer: of what passes in between only one direction is seen.
     let ready = PACKETS.each_ref().map(|hook| load_packets(ebpf, hook));
+    ready.iter().for_each(note);
     let mut packets = Vec::with_capacity(PACKETS.len());
     for (hook, ready) in PACKETS.iter().zip(ready) {
         packets.push(attach_packets(ebpf, hook, ready, &root));
@@ -104,9 +117,9 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, states: States) -> Result<Vec<V
     let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
     verdicts.extend(packets);
     if !useful {
-        return Err(LoadError::NothingWorks { verdicts });
+        return Err(LoadError::NothingWorks { verdicts, refused });
     }
-    Ok(verdicts)
+    Ok(Attached { verdicts, refused })
 }
 
 /// Unloads every program, which drops its links.
@@ -137,7 +150,7 @@ fn tracepoint(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), ProgramErro
 }
 
 /// The sender hook: the cheapest that works.
-fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
+fn senders(ebpf: &mut Ebpf, btf: &Btf, note: &mut impl FnMut(&Result<(), ProgramError>)) -> Verdict {
     let first = match tracepoint(ebpf, btf, &SENDERS) {
         Ok(()) => return verdict(&SENDERS, Ok(format!("tp_btf/{}", SENDERS.event))),
         Err(error) => error,
@@ -155,6 +168,7 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
     })();
     let Err(third) = third else { return verdict(&SENDERS, Ok("kprobe/tcp_sendmsg".to_owned())) };
     tracing::debug!("fentry/tcp_sendmsg: {}; kprobe/tcp_sendmsg: {}", chain(&second), chain(&third));
+    note(&Err(second));
     verdict(&SENDERS, Err(first))
 }
 

@@ -18,8 +18,13 @@ use crate::system;
 /// Records that were taken over and wait to be handed on take at most this much, bytes; then the rest stays with the kernel.
 /// It is what a burst may bring while the core works on the beginning of it.
 const WAITING_BYTES: usize = 16 << 20;
-/// Pause while records come: short, so that they are still in the CPU's cache when they are read.
-const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// The pause between two turns is such that a turn brings about so much, bytes: little enough that it is still in the CPU's
+/// cache when it is read, and as much as can be, because each turn wakes two threads.
+const TURN_BYTES: usize = 64 << 10;
+/// Shortest pause.
+const SHORTEST: Duration = Duration::from_micros(500);
+/// Longest pause while records come: buffers that were nearly empty in the last turn fill at full speed in 10 ms.
+const LONGEST: Duration = Duration::from_millis(5);
 /// Pause when nothing comes: 100 wake-ups a second cost next to nothing.
 const IDLE_PAUSE: Duration = Duration::from_millis(10);
 /// Blocks of at most this size are kept to be used again; larger ones go back to the system, bytes.
@@ -106,10 +111,8 @@ impl Drain {
         if self.is_behind {
             return;
         }
-        // What waits for slower programs is ready at the next turn of the thread.
-        let at_most = if self.merge.is_empty() { at_most } else { at_most.min(BUSY_PAUSE) };
         let taken = self.shared.lock();
-        let is_idle = |taken: &mut Taken| taken.blocks.is_empty() && !taken.ends;
+        let is_idle = |taken: &mut Taken| taken.blocks.is_empty() && self.merge.waits_for_more_than(taken.horizon_ns);
         drop(self.shared.added.wait_timeout_while(taken, at_most, is_idle));
     }
 
@@ -143,6 +146,16 @@ impl Drain {
     }
 }
 
+/// The pause after a turn that brought so many bytes after that pause.
+fn next_pause(pause: Duration, bytes: usize) -> Duration {
+    if bytes == 0 {
+        return (pause * 2).min(IDLE_PAUSE);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "it need not be exact")]
+    let factor = TURN_BYTES as f64 / bytes as f64;
+    pause.mul_f64(factor).clamp(SHORTEST, LONGEST)
+}
+
 impl Drop for Drain {
     fn drop(&mut self) {
         self.end();
@@ -151,7 +164,8 @@ impl Drop for Drain {
 
 impl Shared {
     fn run(&self, mut buffers: Buffers) -> Buffers {
-        let mut pause = BUSY_PAUSE;
+        let mut pause = IDLE_PAUSE;
+        let mut was_idle = true;
         let mut block = Block::default();
         loop {
             let room = WAITING_BYTES.saturating_sub(self.held.load(Ordering::Relaxed));
@@ -164,22 +178,40 @@ impl Shared {
                 return buffers;
             }
             taken.horizon_ns = horizon_ns;
-            if is_idle {
-                drop(taken);
-                pause = (pause * 2).min(IDLE_PAUSE);
-            } else {
+            pause = next_pause(pause, block.bytes());
+            if !is_idle {
                 self.held.fetch_add(block.bytes(), Ordering::Relaxed);
                 let next = taken.spares.pop().unwrap_or_default();
                 taken.blocks.push(std::mem::replace(&mut block, next));
-                drop(taken);
-                self.added.notify_one();
-                pause = BUSY_PAUSE;
             }
+            drop(taken);
+            // Also after the last: what came during the turn that brought it is complete now.
+            if !is_idle || !was_idle {
+                self.added.notify_one();
+            }
+            was_idle = is_idle;
             thread::park_timeout(pause);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_follow_what_comes() {
+        let pause = |millis, bytes| next_pause(Duration::from_millis(millis), bytes);
+        assert_eq!(pause(10, 0), IDLE_PAUSE);
+        assert_eq!(pause(1, 0), Duration::from_millis(2));
+        assert_eq!(pause(10, 100), LONGEST);
+        assert_eq!(pause(5, 2 * TURN_BYTES), Duration::from_micros(2_500));
+        assert_eq!(pause(2, TURN_BYTES), Duration::from_millis(2));
+        assert_eq!(pause(2, TURN_BYTES / 2), Duration::from_millis(4));
+        assert_eq!(pause(1, 1 << 20), SHORTEST);
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Exchange {
 struct Cpu {
     /// A half that was swapped away while a program still wrote to it.
     unfinished: Option<Unfinished>,
-    /// What was not read yet is not older, but for the time a program takes.
+    /// What was not read yet is not older.
     since_ns: u64,
 }
 
@@ -88,7 +88,7 @@ impl Exchange {
     }
 
     /// Takes what a CPU's programs wrote, unless it may be more than `room` bytes; `now_ns` is the time. If records may
-    /// be left, gives the time that they are not older than, but for the time a program takes.
+    /// be left, gives the time that they are not older than.
     pub(super) fn read(&mut self, cpu: usize, now_ns: u64, room: usize, block: &mut Block) -> Option<u64> {
         let part = cpu * self.part;
         let known = &mut self.cpus[cpu];

@@ -11,7 +11,7 @@ use crate::probe::merge::Merge;
 
 const CPUS: usize = 2;
 const LIMIT: u32 = 4096;
-/// Longer than a record waits for slower programs.
+/// Longer than the clocks of two CPUs may differ.
 const LATER_NS: u64 = 1_000_000_000;
 
 /// Stands for the kernel: memory that the agent maps, and the programs that write to it.

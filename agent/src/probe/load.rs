@@ -134,6 +134,8 @@ pub enum LoadError {
     NothingWorks {
         /// What became of each probe.
         verdicts: Vec<Verdict>,
+        /// Programs that the kernel's verifier did not take.
+        refused: usize,
     },
 }
 

@@ -6,9 +6,6 @@ use super::buffers::{Block, Place};
 
 /// Records handed on at once, before others have their turn: at 3 us each this is less than 2 ms.
 const PORTION: usize = 512;
-/// A record is stamped when its program begins and can be read when the program ends. Younger records than this wait for
-/// the next turn, so that what a slower program still writes finds its place. Programs take about 0.3 us.
-const SLACK_NS: u64 = 200_000;
 
 /// Puts blocks of records in order.
 #[derive(Debug, Default)]
@@ -18,7 +15,7 @@ pub(super) struct Merge {
     first_block: u64,
     /// In order of time.
     waiting: VecDeque<Waiting>,
-    /// Up to this time nothing is missing, but for the time a program takes.
+    /// Up to this time nothing is missing.
     horizon_ns: u64,
     handed_ns: u64,
     late: u64,
@@ -38,7 +35,7 @@ struct Waiting {
 }
 
 impl Merge {
-    /// Takes what was taken over. Up to `horizon_ns` nothing is missing then, but for the time a program takes.
+    /// Takes what was taken over. Up to `horizon_ns` nothing is missing then.
     pub(super) fn add(&mut self, blocks: impl IntoIterator<Item = Block>, horizon_ns: u64) {
         let old = self.waiting.len();
         for block in blocks.into_iter().filter(|block| !block.is_empty()) {
@@ -56,22 +53,21 @@ impl Merge {
     /// Hands over, in order of time, the first records that no slower program can still precede. The time that nothing
     /// handed over later is older than, and whether these were all.
     pub(super) fn hand_over(&mut self, freed: &mut Vec<Block>, sink: &mut dyn FnMut(&[u8])) -> (u64, bool) {
-        let complete_ns = self.horizon_ns.saturating_sub(SLACK_NS);
         for _ in 0..PORTION {
             match self.waiting.front().copied() {
-                Some(record) if record.place.time_ns <= complete_ns => {
+                Some(record) if record.place.time_ns <= self.horizon_ns => {
                     self.waiting.pop_front();
                     self.hand_over_one(record, freed, sink);
                 }
-                _ => return (complete_ns, true),
+                _ => return (self.horizon_ns, true),
             }
         }
         (self.handed_ns, false)
     }
 
-    /// Whether records wait.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether records wait that may be complete at another horizon than this.
+    pub(super) fn waits_for_more_than(&self, horizon_ns: u64) -> bool {
+        self.waiting.is_empty() || horizon_ns <= self.horizon_ns
     }
 
     /// Records that were handed over after younger ones.

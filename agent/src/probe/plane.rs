@@ -9,7 +9,7 @@ use aya::programs::Program;
 use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
 
-use super::attach;
+use super::attach::{self, Attached};
 use super::buffers::Buffers;
 use super::drain::Drain;
 use super::exchange::{Exchange, Sizes};
@@ -30,6 +30,8 @@ pub struct Plane {
     deselected: BpfHashMap<MapData, u32, u32>,
     counters: PerCpuArray<MapData, u64>,
     verdicts: Vec<Verdict>,
+    /// Programs that the kernel's verifier did not take.
+    refused: usize,
     /// Descriptors of the loaded programs, for what the kernel says of them.
     programs: Vec<RawFd>,
     /// What it said last, once they are unloaded.
@@ -77,16 +79,13 @@ impl Plane {
         let mut failed = None;
         for form in FORMS {
             match Self::load_with(settings, form) {
-                Ok(plane) => {
-                    let broken = plane.broken();
-                    if broken == 0 {
-                        return Ok(plane);
-                    }
-                    if best.is_none_or(|(fewest, _)| broken < fewest) {
-                        best = Some((broken, form));
-                    }
+                // Only what the verifier refuses in one form can be better in another.
+                Ok(plane) if plane.refused == 0 => return Ok(plane),
+                Ok(plane) if best.is_none_or(|(fewest, _)| plane.refused < fewest) => {
+                    best = Some((plane.refused, form))
                 }
-                Err(error @ LoadError::NothingWorks { .. }) => failed = failed.or(Some(error)),
+                Ok(_) => {}
+                Err(error @ LoadError::NothingWorks { refused: 1.., .. }) => failed = failed.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
@@ -94,13 +93,8 @@ impl Plane {
             // Something is refused in every form: the one that loses least, and of those the best.
             (Some((_, form)), _) => Self::load_with(settings, form),
             (None, Some(error)) => Err(error),
-            (None, None) => Err(LoadError::NothingWorks { verdicts: Vec::new() }),
+            (None, None) => Err(LoadError::NothingWorks { verdicts: Vec::new(), refused: 0 }),
         }
-    }
-
-    /// Probes that should work here, and do not.
-    fn broken(&self) -> usize {
-        self.verdicts.iter().filter(|verdict| verdict.standing == Standing::Broken).count()
     }
 
     fn load_with(settings: Settings, (transport, states): Form) -> Result<Self, LoadError> {
@@ -115,7 +109,7 @@ impl Plane {
             Transport::Rings => Buffers::Rings(Rings::make(map_mut(&mut ebpf, "RINGS")?, cpus, settings.buffer_bytes)?),
         };
 
-        let mut verdicts = attach::attach(&mut ebpf, &btf, states)?;
+        let Attached { mut verdicts, refused } = attach::attach(&mut ebpf, &btf, states)?;
         if !loaded.missing_fields.is_empty() {
             verdicts.push(Verdict {
                 probe: "kernel fields",
@@ -141,6 +135,7 @@ impl Plane {
             deselected,
             counters,
             verdicts,
+            refused,
         })
     }
 

@@ -241,11 +241,15 @@ fn a_file_that_everybody_may_write_is_no_configuration() {
 /// Waits until a trace of system calls is complete, and gives its lines from when the agent said that it is ready.
 #[track_caller]
 fn traced_since_ready(trace: &Path, pid: u32) -> Vec<String> {
-    let end = format!("{pid} +++ exited");
+    // strace pads short numbers.
+    let is_end = |line: &str| {
+        line.split_once(' ')
+            .is_some_and(|(of, call)| of == pid.to_string() && call.trim_start().starts_with("+++ exited"))
+    };
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = fs::read_to_string(trace).unwrap_or_default();
-        if text.contains(&end) {
+        if text.lines().any(is_end) {
             let lines: Vec<_> = text.lines().map(str::to_owned).collect();
             let ready = lines.iter().position(|line| line.contains("\"ready: ")).expect("it was ready");
             return lines[ready..].to_vec();

@@ -53,15 +53,22 @@ pub(crate) fn vm(names: &[String], update: bool, steps: &mut Steps) -> Result<()
     if machines.iter().any(|machine| machine.source.is_none()) && !packages::is_root() {
         bail!("on the machine `host` the suite loads kernel programs: run it as root, or name the other machines");
     }
-    build::build(steps)?;
     fs::create_dir_all(folder()).with_context(|| folder().display().to_string())?;
-    let suite = steps.step("building the suite", initramfs::build_suite)?;
-    let mut bases = Bases::new(suite);
-    let foreign = machines.iter().filter_map(|machine| machine.source).find(|source| !source.arch.is_ours());
-    if let Some(source) = foreign {
+    let (ours, foreign): (Vec<_>, Vec<_>) = machines
+        .iter()
+        .map(|machine| machine.source)
+        .partition(|source| source.is_none_or(|source| source.arch.is_ours()));
+    let suite = if ours.is_empty() {
+        None
+    } else {
+        build::build(steps)?;
+        Some(steps.step("building the suite", initramfs::build_suite)?)
+    };
+    if let Some(source) = foreign.into_iter().flatten().next() {
         dist::dist(source.arch.triple, steps)?;
         steps.step(&format!("building the suite for {}", source.arch.triple), || dist::suite(source.arch.triple))?;
     }
+    let mut bases = Bases::new(suite.unwrap_or_default());
     let mut columns = Vec::new();
     for machine in &machines {
         let run = steps.step(&format!("the suite on {}", machine.name), || machine.run(&mut bases, update))?;

@@ -149,7 +149,8 @@ pub(crate) fn document(columns: &[Column]) -> String {
             None => "-".to_owned(),
             // The hook, without the place where it is: that is the same as in the table of machines.
             Some(probe) if probe.standing == "active" => {
-                probe.reason.split(' ').next().map_or_else(String::new, |hook| format!("`{hook}`"))
+                let hook = probe.reason.split(' ').next().filter(|hook| hook.contains('/'));
+                hook.map_or_else(|| format!("active{}", notes.mark(&probe.reason)), |hook| format!("`{hook}`"))
             }
             Some(probe) => format!("{}{}", probe.standing, notes.mark(&probe.reason)),
         }

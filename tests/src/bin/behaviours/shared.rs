@@ -192,7 +192,7 @@ fn harmless(scene: &Scene) -> Outcome {
 }
 
 fn lossy(scene: &Scene) -> Outcome {
-    const REQUESTS: usize = 24;
+    const REQUESTS: usize = 40;
     let (here, there) = (Namespace::new("lossy"), Namespace::new("lossy"));
     let devices = netns::join(&here, "10.93.0.1/24", &there, "10.93.0.2/24");
     let port = port::unused();
@@ -236,7 +236,7 @@ fn lossy(scene: &Scene) -> Outcome {
 /// nftables.
 fn lose(namespaces: [&Namespace; 2], devices: &[String; 2]) -> &'static str {
     let netem = |namespace: &Namespace, device: &str| {
-        let words = ["qdisc", "add", "dev", device, "root", "netem", "loss", "25%"];
+        let words = ["qdisc", "add", "dev", device, "root", "netem", "loss", "10%"];
         namespace.program("tc").args(words).run().status.success()
     };
     if namespaces.iter().zip(devices).all(|(namespace, device)| netem(namespace, device)) {

@@ -123,14 +123,12 @@ fn segment<const EGRESS: bool>(
     if packet.flags & SYN != 0 {
         flags |= segment::SYN | segment::FROM_START;
     }
-    if new.len > 0 {
-        if way::<EGRESS>(state).last == 0 {
-            way::<EGRESS>(state).last = 1;
-            other::<EGRESS>(state).last = 0;
-            flags |= segment::TURN;
-            let budget = state.budget(EGRESS);
-            way::<EGRESS>(state).left = budget;
-        }
+    if new.len > 0 && way::<EGRESS>(state).last == 0 {
+        way::<EGRESS>(state).last = 1;
+        other::<EGRESS>(state).last = 0;
+        flags |= segment::TURN;
+        let budget = state.budget(EGRESS);
+        way::<EGRESS>(state).left = budget;
     }
     state.obey();
     let (captured, tail) = if state.mode >= Mode::Opaque as u32 {

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::OnceLock;
 
-use wirespan_tests::agent::Agent;
+use wirespan_tests::agent::{Agent, Launch};
 use wirespan_tests::expect::{self, Exchange, is_exchange};
 use wirespan_tests::netns::{self, Namespace};
 use wirespan_tests::raw::{Wire, get, ok};
@@ -130,4 +130,56 @@ fn connections_are_joined(client_port: u16, server_port: u16) {
     let server = agent().connection(Kind::Server, server_port);
     assert_eq!(server.trace_id, client.trace_id, "{client}\n{server}");
     assert_eq!(server.parent.as_deref(), Some(client.span_id.as_str()), "{server}");
+}
+
+/// Runs what follows it in a cgroup of its own, `$1`, and in a cgroup namespace that begins there, after the command `$2`.
+const IN_A_CGROUP_NAMESPACE: &str = r#"
+    group=$1 before=$2; shift 2
+    mkdir "$group" && echo $$ >"$group/cgroup.procs" && exec unshare --cgroup --mount sh -c "$before"' && exec "$@"' sh "$@"
+"#;
+
+/// A cgroup that is gone with this, if nobody is in it any more.
+struct Cgroup(String);
+
+impl Cgroup {
+    fn new(label: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+        let root = mounts.lines().find(|line| line.starts_with("cgroup2 ") || line.contains(" cgroup2 "));
+        let root = root.and_then(|line| line.split(' ').nth(1)).expect("cgroup2 is mounted").to_owned();
+        Self(format!("{root}/wirespan-tests-{label}-{}", std::process::id()))
+    }
+
+    fn root(&self) -> &str {
+        self.0.rsplit_once('/').map_or("/", |(root, _)| root)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn from_a_cgroup_namespace_the_whole_machine_is_seen_where_its_cgroups_are_mounted() {
+    let group = Cgroup::new("whole");
+    let wrappers = ["sh", "-c", IN_A_CGROUP_NAMESPACE, "sh", &group.0, "true"];
+    let agent = Launch::under(&wrappers).start();
+    assert!(!agent.child().stderr().contains("cgroup namespace only"), "{}", agent.child().stderr());
+    let mut wire = Wire::open();
+    wire.exchange(get("/from/a/cgroup/namespace"), ok("seen"));
+    agent.pair(wire.port, "/from/a/cgroup/namespace");
+    agent.stop().ledger.balances();
+}
+
+#[test]
+fn in_a_cgroup_namespace_of_its_own_the_agent_says_that_the_rest_is_unseen() {
+    let group = Cgroup::new("part");
+    let before = format!("umount {}", group.root());
+    let wrappers = ["sh", "-c", IN_A_CGROUP_NAMESPACE, "sh", &group.0, &before];
+    let agent = Launch::under(&wrappers).start();
+    let said = agent.child().stderr();
+    let degraded = said.lines().filter(|line| line.contains("degraded") && line.contains("cgroup namespace only"));
+    assert_eq!(degraded.count(), 2, "{said}");
+    agent.stop().ledger.balances();
 }

@@ -60,7 +60,12 @@ pub(super) fn btf() -> Item {
 /// The root of cgroup v2.
 pub(super) fn cgroup() -> Item {
     match cgroup::root() {
-        Ok(root) => Item::new("cgroup2", State::Ok, root.place),
+        Ok(root) if root.is_whole => Item::new("cgroup2", State::Ok, root.place),
+        Ok(root) => Item::new(
+            "cgroup2",
+            State::Degraded,
+            format!("{}: the root of this cgroup namespace only; what runs outside of it is unseen", root.place),
+        ),
         Err(error) => Item::new(
             "cgroup2",
             State::Missing,

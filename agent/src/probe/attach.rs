@@ -114,7 +114,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, states: States) -> Result<Attac
     for (hook, ready) in PACKETS.iter().zip(ready) {
         packets.push(attach_packets(ebpf, hook, ready, &root));
     }
-    let useful = packets.iter().any(|verdict| verdict.standing == Standing::Active);
+    let useful = packets.iter().any(|verdict| verdict.standing <= Standing::Degraded);
     verdicts.extend(packets);
     if !useful {
         return Err(LoadError::NothingWorks { verdicts, refused });
@@ -206,7 +206,13 @@ fn attach_packets(ebpf: &mut Ebpf, hook: &Hook, loaded: Result<(), ProgramError>
         // With links several programs always coexist; asking for it would be refused.
         program.attach(&root.directory, kind, CgroupAttachMode::Single).map(drop)
     });
-    verdict(hook, outcome.map(|()| format!("cgroup_skb/{} on {}", hook.program, root.place)))
+    let mut verdict = verdict(hook, outcome.map(|()| format!("cgroup_skb/{} on {}", hook.program, root.place)));
+    if verdict.standing == Standing::Active && !root.is_whole {
+        verdict.standing = Standing::Degraded;
+        verdict.reason += ", which is the root of this cgroup namespace only: what runs outside of it is unseen; start the agent \
+                           in the host's cgroup namespace, or mount the host's cgroup2";
+    }
+    verdict
 }
 
 fn verdict(hook: &Hook, outcome: Result<String, ProgramError>) -> Verdict {

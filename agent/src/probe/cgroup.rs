@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 /// The root of the cgroup v2 hierarchy, open.
@@ -15,33 +15,67 @@ pub struct Root {
     pub directory: OwnedFd,
     /// Where it is, in words.
     pub place: String,
+    /// Whether it is the root of the machine. In a cgroup namespace it may be that of the namespace: what runs outside is
+    /// not below it.
+    pub is_whole: bool,
 }
 
-/// Opens the root of cgroup v2: where it is mounted, else by a mount of our own that nobody else sees.
+/// Every cgroup but the root of the machine has this file (Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files").
+const NOT_OF_THE_ROOT: &str = "cgroup.events";
+
+/// Opens the root of cgroup v2: where it is mounted, else by a mount of our own that nobody else sees. That of a namespace
+/// is the last resort.
 ///
 /// # Errors
 /// If it is not mounted and the kernel refuses to mount it.
 pub fn root() -> io::Result<Root> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    if let Some(path) = mounted_root(&mounts) {
-        let place = path.display().to_string();
-        return Ok(Root { directory: File::open(path)?.into(), place });
+    let mut mounted = mounted_roots(&mounts).filter_map(|path| Root::open(&path).ok()).collect::<Vec<_>>();
+    if let Some(whole) = mounted.iter().position(|root| root.is_whole) {
+        return Ok(mounted.swap_remove(whole));
     }
+    match (private(), mounted.pop()) {
+        (Ok(root), None) => Ok(root),
+        (Ok(root), Some(_)) if root.is_whole => Ok(root),
+        (_, Some(of_namespace)) => Ok(of_namespace),
+        (Err(error), None) => Err(error),
+    }
+}
+
+impl Root {
+    fn open(path: &Path) -> io::Result<Self> {
+        Self::new(File::open(path)?.into(), path.display().to_string())
+    }
+
+    fn new(directory: OwnedFd, place: String) -> io::Result<Self> {
+        let is_whole = match rustix::fs::statat(&directory, NOT_OF_THE_ROOT, AtFlags::empty()) {
+            Ok(_) => false,
+            Err(rustix::io::Errno::NOENT) => true,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { directory, place, is_whole })
+    }
+}
+
+/// A mount that nobody else sees.
+fn private() -> io::Result<Root> {
     let fs = rustix::mount::fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(&fs)?;
     let mount = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
     let directory =
         rustix::fs::openat(&mount, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(Root { directory, place: "a private mount".to_owned() })
+    Root::new(directory, "a private mount".to_owned())
 }
 
-/// Mount point of the whole cgroup v2 hierarchy in the text of `/proc/self/mountinfo` (proc(5)).
-fn mounted_root(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+/// Mount points of cgroup v2 in the text of `/proc/self/mountinfo` (proc(5)) that may be of the whole hierarchy: those of its
+/// root, which from inside of a namespace looks like `/..`.
+fn mounted_roots(mounts: &str) -> impl Iterator<Item = PathBuf> + '_ {
+    mounts.lines().filter_map(|line| {
         let (mount, fs) = line.split_once(" - ")?;
         let mut fields = mount.split(' ');
         let (root, point) = (fields.nth(3)?, fields.next()?);
-        (fs.split(' ').next()? == "cgroup2" && root == "/").then(|| PathBuf::from(unescape(point)))
+        let is_root = root.split('/').all(|part| part.is_empty() || part == "..");
+        (fs.split(' ').next()? == "cgroup2" && is_root).then(|| PathBuf::from(unescape(point)))
     })
 }
 
@@ -55,7 +89,7 @@ mod tests {
     use super::*;
 
     fn check(mounts: &str, expected: Option<&str>) {
-        assert_eq!(mounted_root(mounts), expected.map(PathBuf::from));
+        assert_eq!(mounted_roots(mounts).collect::<Vec<_>>(), Vec::from_iter(expected.map(PathBuf::from)));
     }
 
     #[test]
@@ -74,6 +108,22 @@ mod tests {
     #[test]
     fn a_part_of_the_hierarchy_is_not_the_root() {
         check("30 23 0:26 /kubepods/pod1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", None);
+    }
+
+    #[test]
+    fn the_root_of_the_machine_as_a_namespace_sees_it() {
+        check("30 23 0:26 /../../.. /host/cgroup rw - cgroup2 cgroup2 rw\n", Some("/host/cgroup"));
+    }
+
+    #[test]
+    fn a_directory_with_the_file_of_a_part_is_not_whole() {
+        let is_whole = |path: &str| Root::open(Path::new(path)).expect("a directory").is_whole;
+        assert!(is_whole("/proc"), "there is no such file");
+        let folder = std::env::temp_dir().join(format!("wirespan-cgroup-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(NOT_OF_THE_ROOT), "populated 1\n").expect("a file");
+        assert!(!is_whole(&folder.to_string_lossy()));
+        std::fs::remove_dir_all(&folder).expect("removed");
     }
 
     #[test]

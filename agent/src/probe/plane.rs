@@ -82,7 +82,7 @@ impl Plane {
                 // Only what the verifier refuses in one form can be better in another.
                 Ok(plane) if plane.refused == 0 => return Ok(plane),
                 Ok(plane) if best.is_none_or(|(fewest, _)| plane.refused < fewest) => {
-                    best = Some((plane.refused, form))
+                    best = Some((plane.refused, form));
                 }
                 Ok(_) => {}
                 Err(error @ LoadError::NothingWorks { refused: 1.., .. }) => failed = failed.or(Some(error)),

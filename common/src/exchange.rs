@@ -86,7 +86,7 @@ pub const fn slot_bytes(record_bytes: u32) -> u32 {
 }
 
 const _: () = {
-    use crate::{record::Segment, record::TAIL_BYTES, settings::MAX_HEAD_BYTES};
+    use crate::record::{MAX_HEAD_BYTES, Segment, TAIL_BYTES};
     assert!(core::mem::offset_of!(Exchange<8>, halves) == HALVES_AT);
     let largest = size_of::<Segment>() + (MAX_HEAD_BYTES + TAIL_BYTES) as usize;
     assert!(slot_bytes(largest as u32) as usize <= SLACK_BYTES);

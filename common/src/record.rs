@@ -256,6 +256,9 @@ const _: () = {
     assert!(core::mem::offset_of!(Socket, opener) == 160);
 };
 
+/// Largest number of captured bytes in a segment record.
+pub const MAX_HEAD_BYTES: u32 = 8192;
+
 /// Bytes of the end of a segment that are copied when its whole payload is not: enough to see the end of a chunked
 /// body with a short trailer.
 pub const TAIL_BYTES: u32 = 32;

@@ -28,9 +28,6 @@ pub struct Settings {
     pub offsets: Offsets,
 }
 
-/// Largest head budget: the largest size class of a segment record.
-pub const MAX_HEAD_BYTES: u32 = 8192;
-
 impl Settings {
     /// The defaults, with nothing resolved.
     pub const DEFAULT: Self = Self {

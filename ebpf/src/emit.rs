@@ -9,8 +9,7 @@ use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_get_smp_processor_id, ma
 use wirespan_common::{
     count::Counter,
     exchange::{self, Exchange, ONE_RECORD, SLOT_HEADER_BYTES, size, stride},
-    record::{Header, Segment, kind},
-    settings::MAX_HEAD_BYTES,
+    record::{Header, MAX_HEAD_BYTES, Segment, kind},
 };
 
 use crate::{kernel, maps::count, settings::setting};

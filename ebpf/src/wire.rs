@@ -12,8 +12,7 @@ use aya_ebpf::{
 use wirespan_common::{
     count::Counter,
     mode::Mode,
-    record::{Segment, TAIL_BYTES, segment, socket},
-    settings::MAX_HEAD_BYTES,
+    record::{MAX_HEAD_BYTES, Segment, TAIL_BYTES, segment, socket},
 };
 
 use crate::{

@@ -7,7 +7,8 @@ use aya::programs::{
 use aya::{Btf, Ebpf};
 
 use super::cgroup;
-use super::load::{LoadError, States, chain};
+use super::error::{LoadError, chain};
+use super::load::States;
 use super::verdict::{Standing, Verdict};
 
 /// A hook: its purpose, its program, and what is lost without it.

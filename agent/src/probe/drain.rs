@@ -9,9 +9,10 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::buffers::{Block, Buffers};
+use super::block::Block;
+use super::buffers::Buffers;
+use super::clock::now;
 use super::merge::Merge;
-use super::plane::now;
 use crate::rights::confine;
 use crate::system;
 
@@ -23,10 +24,9 @@ const WAITING_BYTES: usize = 16 << 20;
 const TURN_BYTES: usize = 64 << 10;
 /// Shortest pause.
 const SHORTEST: Duration = Duration::from_micros(500);
-/// Longest pause while records come: buffers that were nearly empty in the last turn fill at full speed in 10 ms.
-const LONGEST: Duration = Duration::from_millis(5);
-/// Pause when nothing comes: 100 wake-ups a second cost next to nothing.
-const IDLE_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause: 100 wake-ups a second cost next to nothing, and buffers of a mebibyte that were empty in the last turn are
+/// not full in less at any speed seen so far.
+const LONGEST: Duration = Duration::from_millis(10);
 /// Blocks of at most this size are kept to be used again; larger ones go back to the system, bytes.
 const SPARE_BYTES: usize = 1 << 20;
 /// And at most so many.
@@ -149,7 +149,7 @@ impl Drain {
 /// The pause after a turn that brought so many bytes after that pause.
 fn next_pause(pause: Duration, bytes: usize) -> Duration {
     if bytes == 0 {
-        return (pause * 2).min(IDLE_PAUSE);
+        return (pause * 2).min(LONGEST);
     }
     #[expect(clippy::cast_precision_loss, reason = "it need not be exact")]
     let factor = TURN_BYTES as f64 / bytes as f64;
@@ -164,7 +164,7 @@ impl Drop for Drain {
 
 impl Shared {
     fn run(&self, mut buffers: Buffers) -> Buffers {
-        let mut pause = IDLE_PAUSE;
+        let mut pause = LONGEST;
         let mut was_idle = true;
         let mut block = Block::default();
         loop {
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn pauses_follow_what_comes() {
         let pause = |millis, bytes| next_pause(Duration::from_millis(millis), bytes);
-        assert_eq!(pause(10, 0), IDLE_PAUSE);
+        assert_eq!(pause(10, 0), LONGEST);
         assert_eq!(pause(1, 0), Duration::from_millis(2));
         assert_eq!(pause(10, 100), LONGEST);
         assert_eq!(pause(5, 2 * TURN_BYTES), Duration::from_micros(2_500));

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use aya::maps::MapData;
 use wirespan_common::exchange::{self, HALVES_AT, SLACK_BYTES, size, stride};
 
-use super::buffers::Block;
-use super::load::LoadError;
+use super::block::Block;
+use super::error::LoadError;
 use crate::system::Shared;
 
 /// All CPUs' halves.

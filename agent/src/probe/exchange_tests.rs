@@ -6,7 +6,8 @@ use wirespan_common::record::{Header, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
-use crate::probe::buffers::{Block, Buffers};
+use crate::probe::block::Block;
+use crate::probe::buffers::Buffers;
 use crate::probe::merge::Merge;
 
 const CPUS: usize = 2;

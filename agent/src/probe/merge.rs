@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::buffers::{Block, Place};
+use super::block::{Block, Place};
 
 /// Records handed on at once, before others have their turn: at 3 us each this is less than 2 ms.
 const PORTION: usize = 512;

@@ -1,10 +1,13 @@
 //! The kernel plane from user space: load, attach, say what works and what does not, read the records.
 
 mod attach;
+mod block;
 pub mod btf;
 mod buffers;
 pub mod cgroup;
+mod clock;
 mod drain;
+mod error;
 mod exchange;
 pub mod fields;
 pub mod load;
@@ -14,6 +17,7 @@ mod ring;
 pub mod survey;
 pub mod verdict;
 
-pub use load::{LoadError, Settings};
+pub use error::LoadError;
+pub use load::Settings;
 pub use plane::{Counts, Plane};
 pub use verdict::{Standing, Verdict};

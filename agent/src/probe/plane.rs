@@ -6,14 +6,14 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::Program;
-use rustix::time::ClockId;
 use wirespan_common::{count::Counter, mode::Mode};
 
 use super::attach::{self, Attached};
 use super::buffers::Buffers;
 use super::drain::Drain;
+use super::error::{LoadError, chain};
 use super::exchange::{Exchange, Sizes};
-use super::load::{self, LoadError, Settings, States, Transport, chain};
+use super::load::{self, Settings, States, Transport};
 use super::ring::Rings;
 use super::verdict::{Standing, Verdict};
 use crate::flow::{Cookie, Nanos};
@@ -227,13 +227,6 @@ impl Plane {
             missed_runs: self.missed_runs(),
         }
     }
-}
-
-/// The time on the records' clock.
-#[must_use]
-pub fn now() -> Nanos {
-    let time = rustix::time::clock_gettime(ClockId::Boottime);
-    Nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
 }
 
 /// What the kernel shows of a program under `/proc` (`bpf_prog_show_fdinfo`); 0 once it is unloaded.

@@ -3,8 +3,8 @@
 use aya::maps::{ArrayOfMaps, Map, MapData, MapError, RingBuf};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 
-use super::buffers::Block;
-use super::load::{LoadError, chain};
+use super::block::Block;
+use super::error::{LoadError, chain};
 
 /// All ring buffers.
 pub(super) struct Rings {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::attach::{PACKETS, SENDERS, TRACEPOINTS};
-use super::load::{BTF_PATH, LoadError};
+use super::error::{BTF_PATH, LoadError};
 use super::{btf, fields};
 
 /// The kernel's type information, as far as the programs need it.

@@ -37,8 +37,8 @@ use self::sink::{Recorder, Spans};
 use crate::cli::{self, Format, RecordArgs, RunArgs, TraceArgs};
 use crate::exit::Failure;
 
-/// When nothing comes, signals are looked for this often: 100 wake-ups a second cost next to nothing.
-const IDLE_PAUSE: Duration = Duration::from_millis(10);
+/// When nothing comes, signals are looked for this often.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
 /// How long what is waiting may take to be delivered at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 

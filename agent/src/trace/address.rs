@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use wirespan_common::record::Endpoint;
 
 use super::attributes::Attributes;
-use super::text::Text;
 use crate::flow::Facts;
+use crate::text::Text;
 
 /// The addresses of a connection as text. A connection has many requests, and its addresses seldom change.
 #[derive(Clone, Debug)]

@@ -17,5 +17,4 @@ pub mod link;
 pub mod process;
 pub mod span;
 pub mod target;
-pub mod text;
 pub mod tls;

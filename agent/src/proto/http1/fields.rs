@@ -3,6 +3,7 @@
 use memchr::memchr;
 
 use super::guess::is_token;
+use crate::text::Text;
 
 /// A header field, as it lies in the head.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// The value as text; folded lines (RFC 9112, 5.2) are joined by a space.
-pub(super) fn text(field: &Field<'_>) -> String {
+pub(super) fn text(field: &Field<'_>) -> Text {
     let value = field.value();
     if memchr(b'\n', value).is_none() {
         return lossy(value);
@@ -36,14 +37,14 @@ pub(super) fn text(field: &Field<'_>) -> String {
         }
         joined.push_str(&String::from_utf8_lossy(line));
     }
-    joined
+    joined.into()
 }
 
 /// Bytes as text; those that are none are replaced.
-pub(super) fn lossy(bytes: &[u8]) -> String {
+pub(super) fn lossy(bytes: &[u8]) -> Text {
     match str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        Ok(text) => Text::new(text),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned().into(),
     }
 }
 
@@ -110,7 +111,9 @@ mod tests {
 
     fn check(lines: &[u8], expect: &[Option<(&str, &str)>]) {
         let fields: Vec<_> = Fields::new(lines)
-            .map(|field| field.ok().map(|field| (String::from_utf8_lossy(field.name).into_owned(), text(&field))))
+            .map(|field| {
+                field.ok().map(|field| (String::from_utf8_lossy(field.name).into_owned(), text(&field).into_owned()))
+            })
             .collect();
         let expect: Vec<_> = expect.iter().map(|field| field.map(|(n, v)| (n.to_owned(), v.to_owned()))).collect();
         assert_eq!(fields, expect, "{:?}", String::from_utf8_lossy(lines));

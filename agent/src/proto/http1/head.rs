@@ -10,6 +10,7 @@ use super::b3::B3;
 use super::fields::{Field, Fields, lossy, text};
 use super::framing::Lengths;
 use super::guess::is_token;
+use crate::text::Text;
 
 /// Looks for the empty line that ends a head, across any pieces.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +41,7 @@ pub(super) struct Response {
     pub(super) status: u16,
     pub(super) lengths: Lengths,
     /// `Upgrade`.
-    pub(super) upgrade: Option<String>,
+    pub(super) upgrade: Option<Text>,
     /// Some lines break the rules.
     pub(super) malformed: bool,
 }
@@ -131,7 +132,7 @@ impl Request {
     }
 
     fn field<'a>(&mut self, field: Field<'a>, context: &mut Context<'a>) {
-        let first = |place: &mut Option<String>| {
+        let first = |place: &mut Option<Text>| {
             if place.is_none() {
                 *place = Some(text(&field));
             }
@@ -142,10 +143,7 @@ impl Request {
             9 if field.is("forwarded") => first(&mut context.forwarded),
             10 if field.is("user-agent") => first(&mut self.http.user_agent),
             10 if field.is("tracestate") => match &mut self.http.tracestate {
-                Some(states) => {
-                    states.push(',');
-                    states.push_str(&text(&field));
-                }
+                Some(states) => *states = [states, ",", &text(&field)].concat().into(),
                 none => *none = Some(text(&field)),
             },
             11 if field.is("traceparent") => {
@@ -181,10 +179,10 @@ impl Response {
 /// What is decided only once the whole head was read.
 #[derive(Default)]
 struct Context<'a> {
-    traceparent: Option<String>,
+    traceparent: Option<Text>,
     traceparents: usize,
-    forwarded: Option<String>,
-    forwarded_for: Option<String>,
+    forwarded: Option<Text>,
+    forwarded_for: Option<Text>,
     b3: B3<'a>,
 }
 

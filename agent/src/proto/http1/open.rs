@@ -3,6 +3,7 @@
 use super::Http;
 use crate::flow::{At, Nanos};
 use crate::proto::{Detail, Exchange, Marks, Outcome};
+use crate::text::Text;
 
 /// An exchange that is not over.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Open {
         let Http { method, target, host, user_agent, forwarded, forwarded_proto, .. } = &self.http;
         let Http { traceparent, tracestate, b3, request_id, upgraded, .. } = &self.http;
         let headers = [host, user_agent, forwarded, forwarded_proto, traceparent, tracestate, b3, request_id, upgraded];
-        method.len() + target.len() + headers.into_iter().flatten().map(String::len).sum::<usize>()
+        method.len() + target.len() + headers.into_iter().flatten().map(Text::len).sum::<usize>()
     }
 
     /// The exchange, over at `end`.

@@ -15,6 +15,7 @@ use super::stream::{Part, Stream};
 use super::{OPEN_BYTES, OPEN_REQUESTS};
 use crate::flow::{At, Chunk, Ending, Nanos, Side};
 use crate::proto::{Appetite, Event, Oddity, Outcome, Parser};
+use crate::text::Text;
 
 /// Reads one HTTP/1 connection.
 pub struct Http1 {
@@ -122,7 +123,7 @@ impl Http1 {
     }
 
     /// The connection goes on in another protocol: after the current exchange nothing is known.
-    fn switch(&mut self, to: String, time: Nanos, out: &mut Vec<Event>) {
+    fn switch(&mut self, to: Text, time: Nanos, out: &mut Vec<Event>) {
         if self.answering == Answering::Front
             && let Some(front) = self.open.front_mut()
         {

@@ -1,5 +1,5 @@
-//! Texts of attributes. Most of them are addresses, ids, paths and names: short, so that they need no memory of their
-//! own, and not known before the program runs, so that they are no constants either.
+//! Texts of requests and of attributes. Most of them are addresses, ids, paths and names: short, so that they need no
+//! memory of their own, and not known before the program runs, so that they are no constants either.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -34,6 +34,28 @@ impl Text {
         Self::short(text).unwrap_or_else(|| Self(Form::Long(text.into())))
     }
 
+    /// The text in UTF-8; cheaper than [`Self::as_str`], which looks at the bytes of a short one.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Form::Constant(text) => text.as_bytes(),
+            Form::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Form::Long(text) => text.as_bytes(),
+        }
+    }
+
+    /// Its length, bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The text as a string of its own.
     #[must_use]
     pub fn into_owned(self) -> String {
@@ -59,6 +81,12 @@ impl Text {
         let mut bytes = [0; SHORT_BYTES];
         bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
         Some(Self(Form::Short { len, bytes }))
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self(Form::Constant(""))
     }
 }
 
@@ -93,7 +121,13 @@ impl From<Cow<'static, str>> for Text {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_bytes() == other.as_bytes()
     }
 }
 

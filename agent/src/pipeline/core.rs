@@ -234,9 +234,6 @@ impl Core {
             attributes.extend(parent.attributes());
         }
         let has_connection_span = self.options.connections == Connections::Spans;
-        let mut links = Vec::with_capacity(usize::from(has_connection_span) + usize::from(beside.is_some()));
-        links.extend(has_connection_span.then(|| on.as_link()));
-        links.extend(beside.map(|tie| tie.as_link()));
         let (start_unix_ns, end_unix_ns) = self.clock.span(exchange.began.time, exchange.end);
         self.spans.push(Span {
             trace_id,
@@ -250,7 +247,7 @@ impl Core {
             start_unix_ns,
             end_unix_ns,
             attributes: attributes.finish(),
-            links,
+            links: [has_connection_span.then_some(on), beside],
             status: description.status,
             resource: self.processes.resource(facts.task.tgid),
             scope: Scope::L7,

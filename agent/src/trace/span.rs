@@ -1,10 +1,10 @@
 //! The model of a span: what every exporter is given.
 
+use super::link::Tie;
+use crate::text::Text;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-
-use crate::text::Text;
 
 /// 16 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +13,9 @@ pub struct TraceId(pub [u8; 16]);
 /// 8 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpanId(pub [u8; 8]);
+
+/// Spans that a span refers to, at most: of a request, its connection and the client's span.
+pub const MAX_LINKS: usize = 2;
 
 /// A finished span.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +42,8 @@ pub struct Span {
     pub end_unix_ns: u64,
     /// What is said about it.
     pub attributes: Vec<Attribute>,
-    /// Spans it refers to.
-    pub links: Vec<Link>,
+    /// Spans it refers to, from the front on; in place, because most spans have one.
+    pub links: [Option<Tie>; MAX_LINKS],
     /// Whether it failed.
     pub status: Status,
     /// The process it belongs to.
@@ -115,17 +118,6 @@ pub enum Value {
     Strs(Vec<String>),
 }
 
-/// A reference to another span.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Link {
-    /// Its trace.
-    pub trace_id: TraceId,
-    /// Its id.
-    pub span_id: SpanId,
-    /// Why it is referred to.
-    pub attributes: Vec<Attribute>,
-}
-
 /// What a span's process is: one OTLP resource.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resource {
@@ -147,6 +139,11 @@ impl Span {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &attribute.value)
+    }
+
+    /// Spans it refers to.
+    pub fn links(&self) -> impl Iterator<Item = &Tie> {
+        self.links.iter().flatten()
     }
 }
 

@@ -64,8 +64,8 @@ impl Open {
     }
 
     /// The exchange, over at `end`.
-    pub(super) fn close(self, end: Nanos, outcome: Outcome) -> Box<Exchange> {
-        Box::new(Exchange {
+    pub(super) fn close(self, end: Nanos, outcome: Outcome) -> Exchange {
+        Exchange {
             number: self.number,
             began: self.began,
             request_end: self.request_end,
@@ -74,6 +74,6 @@ impl Open {
             outcome,
             marks: self.marks,
             detail: Detail::Http(self.http),
-        })
+        }
     }
 }

@@ -86,7 +86,7 @@ impl Talk {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::Exchange(exchange) => Some(&**exchange),
+                Event::Exchange(exchange) => Some(exchange),
                 _ => None,
             })
             .collect()

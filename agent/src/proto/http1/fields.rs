@@ -70,7 +70,9 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, BadLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut end = line_feed(self.rest, 0)?;
+        // Names are short: to look at each byte once is all it takes. None of them is a line feed.
+        let name = self.rest.iter().position(|&byte| !is_token(byte))?;
+        let mut end = line_feed(self.rest, name)?;
         if matches!(self.rest[0], b'\r' | b'\n') && self.rest[..end].trim_ascii().is_empty() {
             self.rest = &[];
             return None;
@@ -86,7 +88,7 @@ impl<'a> Iterator for Fields<'a> {
         }
         let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
         self.rest = rest;
-        Some(split(line).ok_or(BadLine))
+        Some(split(line, name).ok_or(BadLine))
     }
 }
 
@@ -94,14 +96,10 @@ fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
     memchr(b'\n', &bytes[from..]).map(|at| from + at)
 }
 
-fn split(line: &[u8]) -> Option<Field<'_>> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return None;
-    }
-    // Names are short: to look at each byte once is all it takes.
-    let end = line.iter().position(|&byte| !is_token(byte))?;
-    let (name, rest) = line.split_at(end);
-    let raw = rest.trim_ascii_start().strip_prefix(b":")?;
+/// The field of a line that begins with so many bytes that may stand in a name.
+fn split(line: &[u8], name: usize) -> Option<Field<'_>> {
+    let (name, rest) = line.split_at_checked(name)?;
+    let raw = rest.strip_prefix(b":").or_else(|| rest.trim_ascii_start().strip_prefix(b":"))?;
     (!name.is_empty()).then_some(Field { name, raw })
 }
 

@@ -1,7 +1,6 @@
 //! Spans of our model as the reference structs of OTLP (opentelemetry-proto, `trace/v1/trace.proto`): what the bytes that
 //! [`super::protobuf`] and [`super::json`] write must mean. For tests only.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -120,7 +119,7 @@ fn key_value(attribute: Attribute) -> Option<KeyValue> {
         }),
     };
     Some(KeyValue {
-        key: Cow::into_owned(attribute.key),
+        key: attribute.key.to_string(),
         value: Some(AnyValue { value: Some(value) }),
         ..KeyValue::default()
     })

@@ -130,9 +130,9 @@ pub(super) fn every_kind() -> Vec<Vec<Span>> {
         Value::Double(f64::NEG_INFINITY),
         Value::Bool(true),
         Value::Bool(false),
-        Value::Strs(Vec::new()),
-        Value::Strs(vec![String::new()]),
-        Value::Strs(vec!["one".to_owned(), "x".repeat(200)]),
+        Value::Strs(Box::default()),
+        Value::Strs([String::new()].into()),
+        Value::Strs(["one".to_owned(), "x".repeat(200)].into()),
     ];
     let all: Vec<Attribute> =
         values.into_iter().map(|value| Attribute { key: format!("{value:?}").into(), value }).collect();
@@ -219,7 +219,7 @@ fn any_attribute() -> impl Strategy<Value = Attribute> {
         any::<i64>().prop_map(Value::Int),
         prop::num::f64::ANY.prop_map(Value::Double),
         any::<bool>().prop_map(Value::Bool),
-        prop::collection::vec(any::<String>(), 0..4).prop_map(Value::Strs),
+        prop::collection::vec(any::<String>(), 0..4).prop_map(|texts| Value::Strs(texts.into())),
     ];
     (any::<String>(), value).prop_map(|(key, value)| Attribute { key: key.into(), value })
 }

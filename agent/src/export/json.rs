@@ -128,7 +128,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> io::Result<()> {
         Value::Bool(false) => raw("{\"boolValue\":false}", out),
         Value::Strs(texts) => {
             raw("{\"arrayValue\":{\"values\":", out);
-            array(texts, out, |text, out| string_value(text, out))?;
+            array(&**texts, out, |text, out| string_value(text, out))?;
             raw("}}", out);
         }
     }
@@ -233,7 +233,7 @@ mod tests {
             Attribute::new("int", 9_007_199_254_740_993),
             Attribute::new("double", 0.25),
             Attribute::new("bool", true),
-            Attribute { key: "texts".into(), value: Value::Strs(vec!["x".to_owned(), "y".to_owned()]) },
+            Attribute { key: "texts".into(), value: Value::Strs(["x".to_owned(), "y".to_owned()].into()) },
         ];
         span.links[0] = Some(Tie {
             trace_id: TraceId([0xcd; 16]),

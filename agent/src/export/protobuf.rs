@@ -145,7 +145,7 @@ fn key_value(field: u8, Attribute { key, value }: &Attribute, out: &mut Vec<u8>)
         Value::Strs(texts) => {
             out.push(tag(5, BYTES));
             varint(array_len(texts) as u64, out);
-            for text in texts {
+            for text in &**texts {
                 out.push(tag(1, BYTES)); // ArrayValue.values
                 varint(field_len(text.len()) as u64, out);
                 string_value(text, out);

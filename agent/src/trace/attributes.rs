@@ -1,7 +1,5 @@
 //! Building lists of attributes.
 
-use std::borrow::Cow;
-
 use super::span::{Attribute, Value};
 use crate::redact;
 use crate::text::Text;
@@ -49,11 +47,6 @@ impl Attributes {
     /// Adds a count; what no signed number can hold becomes the largest that can.
     pub fn put_count(&mut self, key: &'static str, count: u64) {
         self.put(key, i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Adds one whose key is known at run time only.
-    pub fn put_named(&mut self, key: String, value: impl Into<Value>) {
-        self.0.push(Attribute { key: Cow::Owned(key), value: value.into() });
     }
 
     /// Adds several.

@@ -77,7 +77,8 @@ pub fn describe(
         attributes.put_count("http.response.body.size", http.response_body);
     }
     if let Some(id) = &http.request_id {
-        attributes.put("http.request.header.x-request-id", Value::Strs(vec![redact::cut(id, TOKEN_BYTES).to_owned()]));
+        attributes
+            .put("http.request.header.x-request-id", Value::Strs([redact::cut(id, TOKEN_BYTES).to_owned()].into()));
     }
     // `network.protocol.name` is left out, as the conventions have it for `http`.
     attributes.put("network.protocol.version", if http.minor_version == 0 { "1.0" } else { "1.1" });

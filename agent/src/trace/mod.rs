@@ -12,6 +12,7 @@ pub(crate) mod fixture;
 pub mod http;
 pub mod ids;
 pub mod join;
+pub mod key;
 pub mod legacy;
 pub mod link;
 pub mod process;

@@ -1,10 +1,12 @@
 //! The model of a span: what every exporter is given.
 
-use super::link::Tie;
-use crate::text::Text;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+use super::key::Key;
+use super::link::Tie;
+use crate::text::Text;
 
 /// 16 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,10 +100,13 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
     /// By the semantic conventions, or `wirespan.*`.
-    pub key: Cow<'static, str>,
+    pub key: Key,
     /// Of the type that the conventions ask for.
     pub value: Value,
 }
+
+/// A span has so many that its list is among the small allocations only if they are small.
+const _: () = assert!(size_of::<Attribute>() == 5 * size_of::<usize>());
 
 /// Values of attributes.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +120,7 @@ pub enum Value {
     /// Truth.
     Bool(bool),
     /// Several texts.
-    Strs(Vec<String>),
+    Strs(Box<[String]>),
 }
 
 /// What a span's process is: one OTLP resource.
@@ -130,7 +135,7 @@ pub struct Resource {
 impl Attribute {
     /// An attribute whose key is known at compile time.
     pub fn new(key: &'static str, value: impl Into<Value>) -> Self {
-        Self { key: Cow::Borrowed(key), value: value.into() }
+        Self { key: key.into(), value: value.into() }
     }
 }
 

@@ -167,16 +167,16 @@ impl Core {
     fn react(&mut self, facts: &Facts, state: &mut State) {
         let mut events = std::mem::take(&mut self.events);
         if let Some(role) = state.role(facts) {
-            for event in events.drain(..) {
+            for event in &mut events {
                 match event {
-                    Event::Began { number, at } => {
+                    &mut Event::Began { number, at } => {
                         let is_wanted = self.processes.is_wanted(facts.task.tgid);
                         let request = self.relations.began(facts, state, role, (number, at), is_wanted);
                         state.open.push_back(request);
                     }
-                    Event::Exchange(mut exchange) => self.exchange(facts, state, role, &mut exchange),
-                    Event::Tls(handshake) => state.tls = Some(handshake),
-                    Event::Oddity(oddity) => self.odd(oddity),
+                    Event::Exchange(exchange) => self.exchange(facts, state, role, exchange),
+                    Event::Tls(handshake) => state.tls = Some(handshake.clone()),
+                    &mut Event::Oddity(oddity) => self.odd(oddity),
                 }
             }
         }

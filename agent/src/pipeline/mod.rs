@@ -110,8 +110,13 @@ impl Pipeline {
     }
 
     fn hand_over(&mut self, out: &mut Output) {
-        out.spans.append(&mut self.core.spans);
-        out.steering.append(&mut self.core.steering);
+        // Most records bring nothing.
+        if !self.core.spans.is_empty() {
+            out.spans.append(&mut self.core.spans);
+        }
+        if !self.core.steering.is_empty() {
+            out.steering.append(&mut self.core.steering);
+        }
         for (count, n) in [
             (Count::EvictedJoins, self.core.relations.take_evicted()),
             (Count::EvictedProcesses, self.core.processes.take_forgotten()),

@@ -70,8 +70,8 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, BadLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Names are short: to look at each byte once is all it takes. None of them is a line feed.
-        let name = self.rest.iter().position(|&byte| !is_token(byte))?;
+        // A name has no line feed in it.
+        let name = token_len(self.rest);
         let mut end = line_feed(self.rest, name)?;
         if matches!(self.rest[0], b'\r' | b'\n') && self.rest[..end].trim_ascii().is_empty() {
             self.rest = &[];
@@ -92,8 +92,35 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
-    memchr(b'\n', &bytes[from..]).map(|at| from + at)
+/// How many bytes may stand in a name, from the first on. Names are short: to look at each byte once is all it takes.
+pub(super) fn token_len(bytes: &[u8]) -> usize {
+    let is_other = |&byte: &u8| !is_token(byte);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (before, word) in words.iter().enumerate() {
+        if let Some(at) = word.iter().position(is_other) {
+            return before * 8 + at;
+        }
+    }
+    rest.iter().position(is_other).map_or(bytes.len(), |at| words.len() * 8 + at)
+}
+
+/// The next line feed. Lines are short: eight bytes at once, without the preparations of a search that is good at long
+/// texts.
+pub(super) fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    const LINE_FEEDS: u64 = ONES * b'\n' as u64;
+    let (words, rest) = bytes.get(from..)?.as_chunks::<8>();
+    let mut at = from;
+    for &word in words {
+        // The lowest byte that is zero becomes 0x80, those below it zero.
+        let zeros = u64::from_le_bytes(word) ^ LINE_FEEDS;
+        let found = zeros.wrapping_sub(ONES) & !zeros & (ONES << 7);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    rest.iter().position(|&byte| byte == b'\n').map(|after| at + after)
 }
 
 /// The field of a line that begins with so many bytes that may stand in a name.
@@ -115,6 +142,21 @@ mod tests {
             .collect();
         let expect: Vec<_> = expect.iter().map(|field| field.map(|(n, v)| (n.to_owned(), v.to_owned()))).collect();
         assert_eq!(fields, expect, "{:?}", String::from_utf8_lossy(lines));
+    }
+
+    #[test]
+    fn a_line_feed_is_found_wherever_it_stands() {
+        for len in 0..40 {
+            for at in 0..len {
+                // Its neighbours in the code, and the same with the highest bit.
+                let mut bytes: Vec<u8> = [9, 11, 0x8a, 0, 0xff].into_iter().cycle().take(len).collect();
+                assert_eq!(line_feed(&bytes, 0), None);
+                bytes[at..].fill(b'\n');
+                for from in 0..=len {
+                    assert_eq!(line_feed(&bytes, from), (from < len).then_some(at.max(from)), "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A request that waits for the rest of its exchange.
 
+use std::mem;
+
 use super::Http;
 use crate::flow::{At, Nanos};
 use crate::proto::{Detail, Exchange, Marks, Outcome};
@@ -44,12 +46,6 @@ impl Open {
         }
     }
 
-    /// The request's head has been read. A response may have come before it.
-    pub(super) fn asked(&mut self, request: Http) {
-        let Http { status, interim, response_body, .. } = self.http;
-        self.http = Http { status, interim, response_body, ..request };
-    }
-
     /// Whether anything was answered.
     pub(super) fn is_answered(&self) -> bool {
         self.http.interim || self.response_began.is_some()
@@ -63,8 +59,8 @@ impl Open {
         method.len() + target.len() + headers.into_iter().flatten().map(Text::len).sum::<usize>()
     }
 
-    /// The exchange, over at `end`.
-    pub(super) fn close(self, end: Nanos, outcome: Outcome) -> Exchange {
+    /// The exchange, over at `end`. What was said moves into it.
+    pub(super) fn close(&mut self, end: Nanos, outcome: Outcome) -> Exchange {
         Exchange {
             number: self.number,
             began: self.began,
@@ -73,7 +69,7 @@ impl Open {
             end,
             outcome,
             marks: self.marks,
-            detail: Detail::Http(self.http),
+            detail: Detail::Http(mem::take(&mut self.http)),
         }
     }
 }

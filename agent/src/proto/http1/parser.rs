@@ -82,12 +82,13 @@ impl Http1 {
     }
 
     fn close_front(&mut self, end: Nanos, outcome: Outcome, out: &mut Vec<Event>) {
-        if let Some(front) = self.open.pop_front() {
+        if let Some(front) = self.open.front_mut() {
             self.text = self.text.saturating_sub(front.text());
             if self.sending == Sending::Open(front.number) {
                 self.sending = Sending::Nothing;
             }
             out.push(Event::Exchange(front.close(end, outcome)));
+            self.open.pop_front();
         }
     }
 

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
-/// A text that never changes: a constant, a short one in place, or a longer one on the heap.
+/// A text that never changes: a constant, a short one in place, or a longer one on the heap, perhaps shared.
 #[derive(Clone)]
 pub struct Text(Form);
 
@@ -23,6 +24,8 @@ enum Form {
         bytes: [u8; SHORT_BYTES],
     },
     Long(Box<str>),
+    /// A copy of a longer one, of which there will be more: clones share it.
+    Shared(Arc<str>),
 }
 
 const _: () = assert!(size_of::<Text>() == 3 * size_of::<usize>());
@@ -31,7 +34,7 @@ impl Text {
     /// A copy of a text.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self::short(text).unwrap_or_else(|| Self(Form::Long(text.into())))
+        Self::short(text).unwrap_or_else(|| Self(Form::Shared(text.into())))
     }
 
     /// The text in UTF-8; cheaper than [`Self::as_str`], which looks at the bytes of a short one.
@@ -41,6 +44,7 @@ impl Text {
             Form::Constant(text) => text.as_bytes(),
             Form::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
             Form::Long(text) => text.as_bytes(),
+            Form::Shared(text) => text.as_bytes(),
         }
     }
 
@@ -73,6 +77,7 @@ impl Text {
             // Only ever made from a `str`: the check does not fail.
             Form::Short { len, bytes } => str::from_utf8(&bytes[..usize::from(*len)]).unwrap_or_default(),
             Form::Long(text) => text,
+            Form::Shared(text) => text,
         }
     }
 
@@ -181,6 +186,7 @@ mod tests {
         for text in ["255.255.255.255", "0123456789abcdef"] {
             assert!(matches!(Text::new(text).0, Form::Short { .. }));
         }
-        assert!(matches!(Text::new(&"x".repeat(SHORT_BYTES + 1)).0, Form::Long(_)));
+        let long = Text::new(&"x".repeat(SHORT_BYTES + 1));
+        assert!(std::ptr::eq(long.as_str(), long.clone().as_str()), "clones share it");
     }
 }

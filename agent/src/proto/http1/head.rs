@@ -47,6 +47,16 @@ pub(super) struct Response {
     pub(super) malformed: bool,
 }
 
+/// Texts that the requests of a connection repeat: kept, so that they need not be made again.
+#[derive(Debug, Default)]
+pub(super) struct Usual {
+    host: Text,
+    user_agent: Text,
+}
+
+/// Longest text that is kept while nothing is open, bytes: host names have at most 255, user agents seldom more.
+const USUAL_BYTES: usize = 256;
+
 /// An empty line behind a line, the way heads end.
 static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\r\n"));
 /// An empty line behind a line, without carriage returns.
@@ -90,14 +100,14 @@ impl EndScan {
 
 impl Request {
     /// Reads a head as far as it is there into `http`. `None`, and nothing read, if it does not begin with a request line.
-    pub(super) fn read(head: &[u8], http: &mut Http) -> Option<Self> {
+    pub(super) fn read(head: &[u8], usual: &mut Usual, http: &mut Http) -> Option<Self> {
         let (line, whole, lines) = first_line(head);
         request_line(line, whole, http)?;
         let mut request = Self { connects: http.method == "CONNECT", ..Self::default() };
         let mut context = Context::default();
         for field in Fields::new(lines) {
             match field {
-                Ok(field) => request.field(field, http, &mut context),
+                Ok(field) => request.field(field, usual, http, &mut context),
                 Err(_) => request.malformed = true,
             }
         }
@@ -108,17 +118,22 @@ impl Request {
         Some(request)
     }
 
-    fn field<'a>(&mut self, field: Field<'a>, http: &mut Http, context: &mut Context<'a>) {
+    fn field<'a>(&mut self, field: Field<'a>, usual: &mut Usual, http: &mut Http, context: &mut Context<'a>) {
         let first = |place: &mut Option<Text>| {
             if place.is_none() {
                 *place = Some(text(&field));
             }
         };
+        let first_usual = |place: &mut Option<Text>, usual: &mut Text| {
+            if place.is_none() {
+                *place = Some(usual_text(&field, usual));
+            }
+        };
         match field.name.len() {
-            4 if field.is("host") => first(&mut http.host),
+            4 if field.is("host") => first_usual(&mut http.host, &mut usual.host),
             6 if field.is("expect") => self.expects |= field.value().eq_ignore_ascii_case(b"100-continue"),
             9 if field.is("forwarded") => first(&mut context.forwarded),
-            10 if field.is("user-agent") => first(&mut http.user_agent),
+            10 if field.is("user-agent") => first_usual(&mut http.user_agent, &mut usual.user_agent),
             10 if field.is("tracestate") => match &mut http.tracestate {
                 Some(states) => *states = [states, ",", &text(&field)].concat().into(),
                 none => *none = Some(text(&field)),
@@ -171,6 +186,18 @@ fn first_line(head: &[u8]) -> (&[u8], bool, &[u8]) {
     }
 }
 
+/// The value as text, which is likely to be the one before.
+fn usual_text(field: &Field<'_>, usual: &mut Text) -> Text {
+    if field.value() != usual.as_bytes() {
+        let text = text(field);
+        if text.len() > USUAL_BYTES {
+            return text;
+        }
+        *usual = text;
+    }
+    usual.clone()
+}
+
 /// Method, target and version.
 fn request_line(line: &[u8], whole: bool, http: &mut Http) -> Option<()> {
     let (method, rest) = line.split_at(token_len(line));
@@ -210,7 +237,7 @@ mod tests {
 
     fn request(head: &str) -> Http {
         let mut http = Http::default();
-        Request::read(head.as_bytes(), &mut http).expect(head);
+        Request::read(head.as_bytes(), &mut Usual::default(), &mut http).expect(head);
         http
     }
 
@@ -239,7 +266,7 @@ mod tests {
         }
         for head in ["GE", "", "GET /\r\n", "GET / HTTP/2.0\r\n", "G\0T / HTTP/1.1\r\n"] {
             let mut http = Http::default();
-            assert!(Request::read(head.as_bytes(), &mut http).is_none(), "{head:?}");
+            assert!(Request::read(head.as_bytes(), &mut Usual::default(), &mut http).is_none(), "{head:?}");
             assert_eq!(http, Http::default(), "{head:?}");
         }
     }
@@ -249,6 +276,25 @@ mod tests {
         let http = request("GET / HTTP/1.1\r\nTraceParent: a\r\ntracestate: x=1\r\nTRACESTATE: y=2\r\n\r\n");
         assert_eq!((http.traceparent.as_deref(), http.tracestate.as_deref()), (Some("a"), Some("x=1,y=2")));
         assert_eq!(request("GET / HTTP/1.1\r\ntraceparent: a\r\ntraceparent: a\r\n\r\n").traceparent, None);
+    }
+
+    #[test]
+    fn what_requests_repeat_is_kept_until_it_changes() {
+        let mut usual = Usual::default();
+        let mut read = |head: &str| {
+            let mut http = Http::default();
+            Request::read(head.as_bytes(), &mut usual, &mut http).expect(head);
+            (http.host.unwrap_or_default(), http.user_agent.unwrap_or_default())
+        };
+        let agent = "u".repeat(USUAL_BYTES);
+        let long = "v".repeat(USUAL_BYTES + 1);
+        let (host, first) = read(&format!("GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: {agent}\r\n\r\n"));
+        assert_eq!((host.as_str(), first.as_str()), ("a", agent.as_str()));
+        let (host, other) = read(&format!("GET / HTTP/1.1\r\nHost: b\r\nUser-Agent: {long}\r\nHost: c\r\n\r\n"));
+        assert_eq!((host.as_str(), other.as_str()), ("b", long.as_str()));
+        let (host, again) = read(&format!("GET / HTTP/1.1\r\nHost:\r\nUser-Agent: {agent}\r\n\r\n"));
+        assert_eq!(host.as_str(), "");
+        assert!(std::ptr::eq(again.as_str(), first.as_str()), "not made again");
     }
 
     #[test]

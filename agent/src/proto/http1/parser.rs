@@ -10,6 +10,7 @@ mod responses;
 use std::collections::VecDeque;
 use std::mem;
 
+use super::head::Usual;
 use super::open::Open;
 use super::stream::{Part, Stream};
 use super::{OPEN_BYTES, OPEN_REQUESTS};
@@ -25,6 +26,8 @@ pub struct Http1 {
     open: VecDeque<Open>,
     /// Text held by `open`, bytes.
     text: usize,
+    /// Texts of the latest request.
+    usual: Usual,
     /// Requests after those in `open` that are not kept, because there were too many.
     untracked: u64,
     /// Whose bytes the client sends.
@@ -62,6 +65,7 @@ impl Http1 {
             server: Stream::new(Side::Server, joined),
             open: VecDeque::new(),
             text: 0,
+            usual: Usual::default(),
             untracked: 0,
             sending: Sending::Nothing,
             answering: Answering::Nothing,

@@ -1,5 +1,7 @@
 //! What the client sends.
 
+use std::collections::VecDeque;
+
 use super::super::Http;
 use super::super::framing::Framing;
 use super::super::head::Request;
@@ -44,8 +46,7 @@ impl Http1 {
 
     /// The request that the client sends, if it is kept.
     pub(super) fn asking(&mut self) -> Option<&mut Open> {
-        let Sending::Open(number) = self.sending else { return None };
-        self.open.back_mut().filter(|open| open.number == number)
+        asking(&mut self.open, self.sending)
     }
 
     /// Reads the beginning of a head that nothing will follow.
@@ -101,8 +102,10 @@ impl Http1 {
 
     /// Reads the head of the request that the client sends. A response may have come before it.
     fn read(&mut self, head: &[u8], cut: Cut) -> Option<Request> {
-        let Some(open) = self.asking() else { return Request::read(head, &mut Http::default()) };
-        let request = Request::read(head, &mut open.http)?;
+        let Some(open) = asking(&mut self.open, self.sending) else {
+            return Request::read(head, &mut self.usual, &mut Http::default());
+        };
+        let request = Request::read(head, &mut self.usual, &mut open.http)?;
         open.expects = request.expects;
         open.marks.truncated |= cut != Cut::Whole;
         self.text += open.text();
@@ -163,4 +166,10 @@ impl Http1 {
             self.untracked = 0;
         }
     }
+}
+
+/// The last of the open requests, if it is the one that is being sent.
+fn asking(open: &mut VecDeque<Open>, sending: Sending) -> Option<&mut Open> {
+    let Sending::Open(number) = sending else { return None };
+    open.back_mut().filter(|open| open.number == number)
 }

@@ -73,3 +73,13 @@ pub struct Http {
     /// Whether a `100 Continue` (or another interim response) came first.
     pub interim: bool,
 }
+
+impl Http {
+    /// Bytes of text in it.
+    fn text_len(&self) -> usize {
+        let Self { method, target, host, user_agent, forwarded, forwarded_proto, .. } = self;
+        let Self { traceparent, tracestate, b3, request_id, upgraded, .. } = self;
+        let headers = [host, user_agent, forwarded, forwarded_proto, traceparent, tracestate, b3, request_id, upgraded];
+        method.len() + target.len() + headers.into_iter().flatten().map(Text::len).sum::<usize>()
+    }
+}

@@ -5,7 +5,6 @@ use std::mem;
 use super::Http;
 use crate::flow::{At, Nanos};
 use crate::proto::{Detail, Exchange, Marks, Outcome};
-use crate::text::Text;
 
 /// An exchange that is not over.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub(super) struct Open {
     pub(super) marks: Marks,
     /// The request's body is sent only after an interim response.
     pub(super) expects: bool,
+    /// Bytes of text in the request's head.
+    pub(super) text: usize,
     /// What was said so far.
     pub(super) http: Http,
 }
@@ -42,6 +43,7 @@ impl Open {
             response_over: None,
             marks: Marks::default(),
             expects: false,
+            text: 0,
             http: Http::default(),
         }
     }
@@ -49,14 +51,6 @@ impl Open {
     /// Whether anything was answered.
     pub(super) fn is_answered(&self) -> bool {
         self.http.interim || self.response_began.is_some()
-    }
-
-    /// Bytes of text that it holds.
-    pub(super) fn text(&self) -> usize {
-        let Http { method, target, host, user_agent, forwarded, forwarded_proto, .. } = &self.http;
-        let Http { traceparent, tracestate, b3, request_id, upgraded, .. } = &self.http;
-        let headers = [host, user_agent, forwarded, forwarded_proto, traceparent, tracestate, b3, request_id, upgraded];
-        method.len() + target.len() + headers.into_iter().flatten().map(Text::len).sum::<usize>()
     }
 
     /// The exchange, over at `end`. What was said moves into it.

@@ -63,7 +63,8 @@ impl Http1 {
         Self {
             client: Stream::new(Side::Client, joined),
             server: Stream::new(Side::Server, joined),
-            open: VecDeque::new(),
+            // Few clients ask for more before they are answered.
+            open: VecDeque::with_capacity(1),
             text: 0,
             usual: Usual::default(),
             untracked: 0,
@@ -87,7 +88,7 @@ impl Http1 {
 
     fn close_front(&mut self, end: Nanos, outcome: Outcome, out: &mut Vec<Event>) {
         if let Some(front) = self.open.front_mut() {
-            self.text = self.text.saturating_sub(front.text());
+            self.text = self.text.saturating_sub(front.text);
             if self.sending == Sending::Open(front.number) {
                 self.sending = Sending::Nothing;
             }

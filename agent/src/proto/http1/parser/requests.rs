@@ -108,7 +108,8 @@ impl Http1 {
         let request = Request::read(head, &mut self.usual, &mut open.http)?;
         open.expects = request.expects;
         open.marks.truncated |= cut != Cut::Whole;
-        self.text += open.text();
+        open.text = open.http.text_len();
+        self.text += open.text;
         Some(request)
     }
 
@@ -133,7 +134,7 @@ impl Http1 {
                 }
                 Some(_) => {
                     if let Some(open) = self.open.pop_back() {
-                        self.text = self.text.saturating_sub(open.text());
+                        self.text = self.text.saturating_sub(open.text);
                     }
                     if self.open.is_empty() && self.answering == Answering::Front {
                         self.answering = Answering::Nothing;

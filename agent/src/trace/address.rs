@@ -62,7 +62,7 @@ pub fn ip(endpoint: &Endpoint) -> IpAddr {
 /// The address of an endpoint as text.
 #[must_use]
 pub fn text(endpoint: &Endpoint) -> Text {
-    ip(endpoint).to_string().into()
+    Text::of(&ip(endpoint))
 }
 
 /// The client as the first proxy saw it, from the value of `Forwarded` (RFC 7239) or of `X-Forwarded-For`.

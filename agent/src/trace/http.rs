@@ -117,7 +117,7 @@ fn failure(status: Option<u16>, outcome: Outcome, role: Role) -> Option<Text> {
         Role::Server => 500,
     };
     if let Some(status) = status.filter(|&status| status >= first_failure) {
-        return Some(status.to_string().into());
+        return Some(Text::of(&status));
     }
     match outcome {
         Outcome::Cut(ending) => failure::cut_by(ending).map(Text::from),
@@ -157,7 +157,7 @@ impl<'a> Request<'a> {
         };
         let client = match role {
             Role::Server => Some(match http.forwarded.as_deref().and_then(address::forwarded_client) {
-                Some(client) => client.to_string().into(),
+                Some(client) => Text::of(&client),
                 None => addresses.remote_text.clone(),
             }),
             Role::Client => None,

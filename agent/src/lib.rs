@@ -1,7 +1,7 @@
 //! The agent: records from the kernel become streams, exchanges, spans and traces.
 //!
 //! Data flows one way: [`probe`] -> [`flow`] -> [`proto`] -> [`trace`] -> [`export`], with [`proc`] answering "who is
-//! this" at the side. `flow`, `proto`, `trace`, `redact` and `config` are the core: no input or output, no clock, any OS.
+//! this" at the side. `flow`, `proto`, `trace`, `redact`, `text` and `config` are the core: no input or output, no clock, any OS.
 //! The others are the rim.
 
 pub mod config;
@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod pipeline;
 pub mod proto;
 pub mod redact;
+pub mod text;
 pub mod trace;
 
 #[cfg(all(target_os = "linux", feature = "rim"))]

@@ -1,7 +1,6 @@
 //! Spans of our model as the reference structs of OTLP (opentelemetry-proto, `trace/v1/trace.proto`): what the bytes that
 //! [`super::protobuf`] and [`super::json`] write must mean. For tests only.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,7 +8,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, Instrumentati
 use opentelemetry_proto::tonic::resource::v1::Resource as OtlpResource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as OtlpSpan, Status as OtlpStatus, span};
 
-use crate::trace::span::{Attribute, Link, Resource, Scope, Span, Status, Value};
+use crate::trace::link::Tie;
+use crate::trace::span::{Attribute, Resource, Scope, Span, Status, Value};
 
 /// `SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK` of trace.proto.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -73,7 +73,7 @@ fn otlp_span(span: Span) -> OtlpSpan {
         start_time_unix_nano: span.start_unix_ns,
         end_time_unix_nano: span.end_unix_ns.max(span.start_unix_ns),
         attributes: span.attributes.into_iter().filter_map(key_value).collect(),
-        links: span.links.into_iter().map(otlp_link).collect(),
+        links: span.links.iter().flatten().map(otlp_link).collect(),
         status: match span.status {
             Status::Unset => None,
             Status::Error => Some(OtlpStatus { message: String::new(), code: STATUS_ERROR }),
@@ -94,11 +94,11 @@ fn flags(w3c: u8, has_parent: bool, parent_is_remote: bool) -> u32 {
     flags
 }
 
-fn otlp_link(link: Link) -> span::Link {
+fn otlp_link(link: &Tie) -> span::Link {
     span::Link {
         trace_id: link.trace_id.0.to_vec(),
         span_id: link.span_id.0.to_vec(),
-        attributes: link.attributes.into_iter().filter_map(key_value).collect(),
+        attributes: link.attributes().into_iter().filter_map(key_value).collect(),
         ..span::Link::default()
     }
 }
@@ -119,7 +119,7 @@ fn key_value(attribute: Attribute) -> Option<KeyValue> {
         }),
     };
     Some(KeyValue {
-        key: Cow::into_owned(attribute.key),
+        key: attribute.key.to_string(),
         value: Some(AnyValue { value: Some(value) }),
         ..KeyValue::default()
     })

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::trace::span::{Attribute, Kind, Link, Resource, Scope, Span, SpanId, Status, TraceId, Value};
+use crate::trace::link::{CERTAIN, Method, Tie};
+use crate::trace::span::{Attribute, Kind, MAX_LINKS, Resource, Scope, Span, SpanId, Status, TraceId, Value};
 
 /// 14 November 2023, 22:13:20 UTC.
 pub(super) const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -39,7 +40,7 @@ pub(super) fn client(n: u8, resource: &Arc<Resource>) -> Span {
             Attribute::new("http.response.body.size", 612),
             Attribute::new("wirespan.connection.id", "c1"),
         ],
-        links: vec![Link { trace_id: TraceId([0xc0 | n; 16]), span_id: connection_id(n), attributes: Vec::new() }],
+        links: [Some(on_connection(n)), None],
         status: Status::Unset,
         resource: Arc::clone(resource),
         scope: Scope::L7,
@@ -57,7 +58,7 @@ pub(super) fn server(n: u8, resource: &Arc<Resource>) -> Span {
     span.end_unix_ns -= 250_000;
     span.attributes[1] = Attribute::new("url.path", "/index.html");
     span.attributes.truncate(4);
-    span.links.clear();
+    span.links = [None; MAX_LINKS];
     span
 }
 
@@ -85,10 +86,19 @@ pub(super) fn connection(n: u8, resource: &Arc<Resource>) -> Span {
             Attribute::new("wirespan.connection.end", "fin"),
             Attribute::new("wirespan.connection.closed_by", "client"),
         ],
-        links: Vec::new(),
+        links: [None; MAX_LINKS],
         kind: Kind::Internal,
         scope: Scope::L4,
         ..client(n, resource)
+    }
+}
+
+fn on_connection(n: u8) -> Tie {
+    Tie {
+        trace_id: TraceId([0xc0 | n; 16]),
+        span_id: connection_id(n),
+        method: Method::Connection,
+        confidence: CERTAIN,
     }
 }
 
@@ -120,9 +130,9 @@ pub(super) fn every_kind() -> Vec<Vec<Span>> {
         Value::Double(f64::NEG_INFINITY),
         Value::Bool(true),
         Value::Bool(false),
-        Value::Strs(Vec::new()),
-        Value::Strs(vec![String::new()]),
-        Value::Strs(vec!["one".to_owned(), "x".repeat(200)]),
+        Value::Strs(Box::default()),
+        Value::Strs([String::new()].into()),
+        Value::Strs(["one".to_owned(), "x".repeat(200)].into()),
     ];
     let all: Vec<Attribute> =
         values.into_iter().map(|value| Attribute { key: format!("{value:?}").into(), value }).collect();
@@ -131,8 +141,8 @@ pub(super) fn every_kind() -> Vec<Vec<Span>> {
     full.status = Status::Error;
     full.flags = 0xff;
     full.attributes.clone_from(&all);
-    let empty = Link { trace_id: full.trace_id, span_id: full.span_id, attributes: Vec::new() };
-    full.links = vec![empty.clone(), Link { attributes: all.clone(), ..empty }];
+    let unsure = Tie { method: Method::TcpSeq, confidence: f64::NAN, ..on_connection(1) };
+    full.links = [Some(on_connection(1)), Some(unsure)];
     let mut bare = client(2, &Arc::new(Resource::default()));
     bare.attributes = vec![Attribute::new("", "")];
     (bare.name, bare.flags, bare.start_unix_ns, bare.end_unix_ns) = ("".into(), 0, 0, 0);
@@ -162,15 +172,19 @@ pub(super) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
     let attributes = || prop::collection::vec(any_attribute(), 0..6);
     let resources =
         prop::collection::vec(attributes().prop_map(|attributes| Resource { attributes, ..Resource::default() }), 3);
-    let link = (any::<[u8; 16]>(), any::<[u8; 8]>(), attributes()).prop_map(|(trace, span, attributes)| Link {
+    let methods = vec![Method::Traceparent, Method::B3, Method::TcpSeq, Method::Connection, Method::Segment];
+    let link = (any::<[u8; 16]>(), any::<[u8; 8]>(), prop::sample::select(methods), prop::num::f64::ANY);
+    let link = link.prop_map(|(trace, span, method, confidence)| Tie {
         trace_id: TraceId(trace),
         span_id: SpanId(span),
-        attributes,
+        method,
+        confidence,
     });
+    let links = [prop::option::of(link.clone()), prop::option::of(link)];
     let ids = (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<Option<[u8; 8]>>(), any::<bool>(), any::<u8>());
     let words = (any::<String>(), any::<String>(), any::<u64>(), any::<u64>());
     let choices = (0..3_usize, any::<bool>(), any::<bool>(), 0..3_usize);
-    let span = (ids, words, choices, attributes(), prop::collection::vec(link, 0..3));
+    let span = (ids, words, choices, attributes(), links);
     (resources, prop::collection::vec(span, 0..8)).prop_map(|(resources, spans)| {
         let resources: Vec<_> = resources.into_iter().map(Arc::new).collect();
         let span = |(ids, words, choices, attributes, links)| {
@@ -205,7 +219,7 @@ fn any_attribute() -> impl Strategy<Value = Attribute> {
         any::<i64>().prop_map(Value::Int),
         prop::num::f64::ANY.prop_map(Value::Double),
         any::<bool>().prop_map(Value::Bool),
-        prop::collection::vec(any::<String>(), 0..4).prop_map(Value::Strs),
+        prop::collection::vec(any::<String>(), 0..4).prop_map(|texts| Value::Strs(texts.into())),
     ];
     (any::<String>(), value).prop_map(|(key, value)| Attribute { key: key.into(), value })
 }

@@ -6,7 +6,8 @@
 use std::io;
 
 use super::groups::{self, Group, SCOPE_VERSION, STATUS_ERROR};
-use crate::trace::span::{Attribute, Link, Span, SpanId, Status, Value};
+use crate::trace::link::Tie;
+use crate::trace::span::{Attribute, Span, SpanId, Status, Value};
 
 /// Spans in one line at most: a reader that works line by line keeps a bounded buffer (about 1 KiB a span).
 pub const MAX_LINE_SPANS: usize = 512;
@@ -72,7 +73,7 @@ fn write_span(span: &Span, out: &mut Vec<u8>) -> io::Result<()> {
     raw("\",\"attributes\":", out);
     attributes(&span.attributes, out)?;
     raw(",\"droppedAttributesCount\":0,\"events\":[],\"droppedEventsCount\":0,\"links\":", out);
-    array(&span.links, out, write_link)?;
+    array(span.links(), out, write_link)?;
     raw(",\"droppedLinksCount\":0,\"status\":", out);
     match span.status {
         Status::Unset => raw("null}", out),
@@ -85,13 +86,13 @@ fn write_span(span: &Span, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn write_link(link: &Link, out: &mut Vec<u8>) -> io::Result<()> {
+fn write_link(link: &Tie, out: &mut Vec<u8>) -> io::Result<()> {
     raw("{\"traceId\":", out);
     hex(&link.trace_id.0, out);
     raw(",\"spanId\":", out);
     hex(&link.span_id.0, out);
     raw(",\"traceState\":\"\",\"attributes\":", out);
-    attributes(&link.attributes, out)?;
+    attributes(&link.attributes(), out)?;
     raw(",\"droppedAttributesCount\":0,\"flags\":0}", out);
     Ok(())
 }
@@ -127,7 +128,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> io::Result<()> {
         Value::Bool(false) => raw("{\"boolValue\":false}", out),
         Value::Strs(texts) => {
             raw("{\"arrayValue\":{\"values\":", out);
-            array(texts, out, |text, out| string_value(text, out))?;
+            array(&**texts, out, |text, out| string_value(text, out))?;
             raw("}}", out);
         }
     }
@@ -195,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::export::{convert, fixture};
+    use crate::trace::link::Method;
     use crate::trace::span::TraceId;
 
     /// Our text must be the one that the reference structs give.
@@ -231,13 +233,14 @@ mod tests {
             Attribute::new("int", 9_007_199_254_740_993),
             Attribute::new("double", 0.25),
             Attribute::new("bool", true),
-            Attribute { key: "texts".into(), value: Value::Strs(vec!["x".to_owned(), "y".to_owned()]) },
+            Attribute { key: "texts".into(), value: Value::Strs(["x".to_owned(), "y".to_owned()].into()) },
         ];
-        span.links = vec![Link {
+        span.links[0] = Some(Tie {
             trace_id: TraceId([0xcd; 16]),
             span_id: SpanId([0xef; 8]),
-            attributes: vec![Attribute::new("wirespan.link.method", "connection")],
-        }];
+            method: Method::Connection,
+            confidence: 1.0,
+        });
         let mut out = Vec::new();
         write_lines(&[span], &mut out).unwrap();
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
@@ -267,7 +270,10 @@ mod tests {
                 "traceId": "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
                 "spanId": "efefefefefefefef",
                 "traceState": "",
-                "attributes": [attribute("wirespan.link.method", json!({ "stringValue": "connection" }))],
+                "attributes": [
+                    attribute("wirespan.link.method", json!({ "stringValue": "connection" })),
+                    attribute("wirespan.link.confidence", json!({ "doubleValue": 1.0 })),
+                ],
                 "droppedAttributesCount": 0,
                 "flags": 0,
             }],

@@ -167,16 +167,16 @@ impl Core {
     fn react(&mut self, facts: &Facts, state: &mut State) {
         let mut events = std::mem::take(&mut self.events);
         if let Some(role) = state.role(facts) {
-            for event in events.drain(..) {
+            for event in &mut events {
                 match event {
-                    Event::Began { number, at } => {
+                    &mut Event::Began { number, at } => {
                         let is_wanted = self.processes.is_wanted(facts.task.tgid);
                         let request = self.relations.began(facts, state, role, (number, at), is_wanted);
                         state.open.push_back(request);
                     }
-                    Event::Exchange(mut exchange) => self.exchange(facts, state, role, &mut exchange),
-                    Event::Tls(handshake) => state.tls = Some(handshake),
-                    Event::Oddity(oddity) => self.odd(oddity),
+                    Event::Exchange(exchange) => self.exchange(facts, state, role, exchange),
+                    Event::Tls(handshake) => state.tls = Some(handshake.clone()),
+                    &mut Event::Oddity(oddity) => self.odd(oddity),
                 }
             }
         }
@@ -234,9 +234,6 @@ impl Core {
             attributes.extend(parent.attributes());
         }
         let has_connection_span = self.options.connections == Connections::Spans;
-        let mut links = Vec::with_capacity(usize::from(has_connection_span) + usize::from(beside.is_some()));
-        links.extend(has_connection_span.then(|| on.as_link()));
-        links.extend(beside.map(|tie| tie.as_link()));
         let (start_unix_ns, end_unix_ns) = self.clock.span(exchange.began.time, exchange.end);
         self.spans.push(Span {
             trace_id,
@@ -250,7 +247,7 @@ impl Core {
             start_unix_ns,
             end_unix_ns,
             attributes: attributes.finish(),
-            links,
+            links: [has_connection_span.then_some(on), beside],
             status: description.status,
             resource: self.processes.resource(facts.task.tgid),
             scope: Scope::L7,

@@ -9,6 +9,7 @@ mod recognise;
 mod relate;
 mod state;
 
+use std::mem;
 use std::sync::Arc;
 
 use wirespan_common::mode::Mode;
@@ -64,6 +65,7 @@ impl Pipeline {
             }
         };
         self.now = self.now.max(decoded.time());
+        self.lend(out);
         self.learn(&decoded);
         self.flows.push(&decoded, &mut self.core, &self.ledger);
         // A timer that was due may have touched other connections: only what the record itself met decides.
@@ -78,6 +80,7 @@ impl Pipeline {
 
     /// Nothing more will come: ends everything that is open.
     pub fn finish(&mut self, out: &mut Output) {
+        self.lend(out);
         self.flows.finish(self.now, &mut self.core, &self.ledger);
         self.hand_over(out);
     }
@@ -109,9 +112,17 @@ impl Pipeline {
         }
     }
 
+    /// Spans are large: the core writes them to where they are wanted.
+    fn lend(&mut self, out: &mut Output) {
+        mem::swap(&mut self.core.spans, &mut out.spans);
+    }
+
     fn hand_over(&mut self, out: &mut Output) {
-        out.spans.append(&mut self.core.spans);
-        out.steering.append(&mut self.core.steering);
+        mem::swap(&mut self.core.spans, &mut out.spans);
+        // Most records bring nothing.
+        if !self.core.steering.is_empty() {
+            out.steering.append(&mut self.core.steering);
+        }
         for (count, n) in [
             (Count::EvictedJoins, self.core.relations.take_evicted()),
             (Count::EvictedProcesses, self.core.processes.take_forgotten()),

@@ -59,6 +59,10 @@ pub enum Appetite {
 
 /// What a parser learned.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "every other event is an exchange, and the list of events is kept for its memory"
+)]
 pub enum Event {
     /// The first byte of a request passed. Its exchange has this number and follows once it is over.
     Began {
@@ -68,7 +72,7 @@ pub enum Event {
         at: At,
     },
     /// A request and what became of it.
-    Exchange(Box<Exchange>),
+    Exchange(Exchange),
     /// The TLS handshake showed something.
     Tls(Box<tls::Handshake>),
     /// Something that is worth a count.

@@ -73,7 +73,7 @@ const NAME_BYTES: usize = 64;
 /// A query (without its `?`) with the values of secret parameters replaced.
 #[must_use]
 pub fn query(text: &str) -> Cow<'_, str> {
-    parameters(text, &['&', ';'])
+    parameters(text, [b'&', b';'])
 }
 
 /// A path with the values of secret path parameters (`;jsessionid=...`) and the credentials of a URL that it holds (as
@@ -81,21 +81,23 @@ pub fn query(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn path(text: &str) -> Cow<'_, str> {
     let text =
-        if memchr(b';', text.as_bytes()).is_some() { parameters(text, &['/', ';']) } else { Cow::Borrowed(text) };
+        if memchr(b';', text.as_bytes()).is_some() { parameters(text, [b'/', b';']) } else { Cow::Borrowed(text) };
     match credentials(&text) {
         None => text,
         Some(secret) => Cow::Owned([&text[..secret.start], NO_CREDENTIALS, &text[secret.end..]].concat()),
     }
 }
 
-/// A text of `name=value` parts between separators, with the values of secret names replaced. Everything else stays as
+/// A text of `name=value` parts between separators (of ASCII), with the values of secret names replaced. Everything else stays as
 /// it was, malformed or not.
 #[must_use]
-pub fn parameters<'a>(text: &'a str, separators: &[char]) -> Cow<'a, str> {
+pub fn parameters(text: &str, separators: [u8; 2]) -> Cow<'_, str> {
     let mut redacted: Option<String> = None;
     let mut kept_until = 0;
     let mut start = 0;
-    for part in text.split(separators) {
+    while let Some(rest) = text.get(start..) {
+        let len = memchr2(separators[0], separators[1], rest.as_bytes()).unwrap_or(rest.len());
+        let part = &rest[..len];
         let (name, value) = part.split_once('=').unwrap_or(("", part));
         if let Some(secret) = secret_part(name, value) {
             let value_start = start + part.len() - value.len();

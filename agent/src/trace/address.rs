@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use wirespan_common::record::Endpoint;
 
 use super::attributes::Attributes;
-use super::text::Text;
 use crate::flow::Facts;
+use crate::text::Text;
 
 /// The addresses of a connection as text. A connection has many requests, and its addresses seldom change.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub fn ip(endpoint: &Endpoint) -> IpAddr {
 /// The address of an endpoint as text.
 #[must_use]
 pub fn text(endpoint: &Endpoint) -> Text {
-    ip(endpoint).to_string().into()
+    Text::of(&ip(endpoint))
 }
 
 /// The client as the first proxy saw it, from the value of `Forwarded` (RFC 7239) or of `X-Forwarded-For`.

@@ -1,10 +1,8 @@
 //! Building lists of attributes.
 
-use std::borrow::Cow;
-
 use super::span::{Attribute, Value};
-use super::text::Text;
 use crate::redact;
+use crate::text::Text;
 
 /// A list under construction.
 #[derive(Clone, Debug)]
@@ -36,19 +34,19 @@ impl Attributes {
         }
     }
 
-    /// Adds a text that came over the wire, at most `max` bytes of it.
+    /// Adds a text, at most `max` bytes of it.
     pub fn put_text(&mut self, key: &'static str, text: &str, max: usize) {
         self.put(key, Text::new(redact::cut(text, max)));
+    }
+
+    /// Adds a text that is there already, at most `max` bytes of it.
+    pub fn put_copy(&mut self, key: &'static str, text: &Text, max: usize) {
+        self.put(key, if text.len() <= max { text.clone() } else { Text::new(redact::cut(text, max)) });
     }
 
     /// Adds a count; what no signed number can hold becomes the largest that can.
     pub fn put_count(&mut self, key: &'static str, count: u64) {
         self.put(key, i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Adds one whose key is known at run time only.
-    pub fn put_named(&mut self, key: String, value: impl Into<Value>) {
-        self.0.push(Attribute { key: Cow::Owned(key), value: value.into() });
     }
 
     /// Adds several.

@@ -118,7 +118,7 @@ pub fn span(
         start_unix_ns,
         end_unix_ns,
         attributes: attributes(facts, role, lineage, part, failure).finish(),
-        links: if is_first { Vec::new() } else { vec![first.as_link()] },
+        links: [(!is_first).then_some(first), None],
         status: if failure.is_some() { Status::Error } else { Status::Unset },
         resource,
         scope: Scope::L4,

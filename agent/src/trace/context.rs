@@ -133,15 +133,16 @@ fn any_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::Text;
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const PARENT: &str = "b7ad6b7169203331";
 
     fn context(traceparent: Option<&str>, tracestate: Option<&str>, b3: Option<&str>) -> Option<Context> {
         Context::of(&Http {
-            traceparent: traceparent.map(str::to_owned),
-            tracestate: tracestate.map(str::to_owned),
-            b3: b3.map(str::to_owned),
+            traceparent: traceparent.map(Text::new),
+            tracestate: tracestate.map(Text::new),
+            b3: b3.map(Text::new),
             ..Http::default()
         })
     }

@@ -44,11 +44,11 @@ pub(crate) fn facts(role: Role) -> Facts {
 /// `GET /` and a 200.
 pub(crate) fn http() -> Http {
     Http {
-        method: "GET".to_owned(),
-        target: "/".to_owned(),
+        method: "GET".into(),
+        target: "/".into(),
         minor_version: 1,
         status: Some(200),
-        host: Some("shop.example:8080".to_owned()),
+        host: Some("shop.example:8080".into()),
         response_body: 12,
         ..Http::default()
     }

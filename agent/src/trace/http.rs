@@ -9,11 +9,11 @@ use super::failure;
 use super::legacy;
 use super::span::{Kind, Status, Value};
 use super::target::{Authority, Target, default_port};
-use super::text::Text;
 use crate::flow::{Ending, Facts, Role};
 use crate::proto::http1::Http;
 use crate::proto::{Exchange, Outcome};
 use crate::redact;
+use crate::text::Text;
 
 /// What an HTTP exchange says about its span.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub fn describe(
     role: Role,
     with_legacy_names: bool,
 ) -> Description {
-    let known_method = METHODS.iter().find(|&&method| method == http.method).copied();
+    let known_method = METHODS.iter().find(|&&method| http.method == method).copied();
     let request = Request::new(http, facts, addresses, role);
     let usual = if role == Role::Server { SERVER_ATTRIBUTES } else { CLIENT_ATTRIBUTES };
     let has_query = role == Role::Server && request.target.query.is_some();
@@ -65,19 +65,20 @@ pub fn describe(
 
     attributes.put("http.request.method", known_method.unwrap_or("_OTHER"));
     if known_method.is_none() {
-        attributes.put_text("http.request.method_original", &http.method, TOKEN_BYTES);
+        attributes.put_copy("http.request.method_original", &http.method, TOKEN_BYTES);
     }
     attributes.put_some("http.response.status_code", http.status.map(i64::from));
     request.put(&mut attributes, role);
     if let Some(user_agent) = &http.user_agent {
-        attributes.put_text("user_agent.original", user_agent, USER_AGENT_BYTES);
+        attributes.put_copy("user_agent.original", user_agent, USER_AGENT_BYTES);
     }
     attributes.put_count("http.request.body.size", http.request_body);
     if http.status.is_some() {
         attributes.put_count("http.response.body.size", http.response_body);
     }
     if let Some(id) = &http.request_id {
-        attributes.put("http.request.header.x-request-id", Value::Strs(vec![redact::cut(id, TOKEN_BYTES).to_owned()]));
+        attributes
+            .put("http.request.header.x-request-id", Value::Strs([redact::cut(id, TOKEN_BYTES).to_owned()].into()));
     }
     // `network.protocol.name` is left out, as the conventions have it for `http`.
     attributes.put("network.protocol.version", if http.minor_version == 0 { "1.0" } else { "1.1" });
@@ -87,7 +88,7 @@ pub fn describe(
     let status = if failure.is_some() { Status::Error } else { Status::Unset };
     attributes.put_some("error.type", failure);
     if let Some(upgrade) = &http.upgraded {
-        attributes.put_text("wirespan.http.upgrade", upgrade, TOKEN_BYTES);
+        attributes.put_copy("wirespan.http.upgrade", upgrade, TOKEN_BYTES);
     }
     if let Some(first_byte) = exchange.response_began {
         attributes.put("wirespan.time_to_first_byte", seconds_between(exchange.began.time, first_byte));
@@ -116,7 +117,7 @@ fn failure(status: Option<u16>, outcome: Outcome, role: Role) -> Option<Text> {
         Role::Server => 500,
     };
     if let Some(status) = status.filter(|&status| status >= first_failure) {
-        return Some(status.to_string().into());
+        return Some(Text::of(&status));
     }
     match outcome {
         Outcome::Cut(ending) => failure::cut_by(ending).map(Text::from),
@@ -156,7 +157,7 @@ impl<'a> Request<'a> {
         };
         let client = match role {
             Role::Server => Some(match http.forwarded.as_deref().and_then(address::forwarded_client) {
-                Some(client) => client.to_string().into(),
+                Some(client) => Text::of(&client),
                 None => addresses.remote_text.clone(),
             }),
             Role::Client => None,

@@ -1,8 +1,6 @@
 //! Attribute names of before the stable HTTP conventions, for receivers that know no others
 //! (`OTEL_SEMCONV_STABILITY_OPT_IN=http/dup`).
 
-use std::borrow::Cow;
-
 use super::attributes::Attributes;
 use super::span::{Attribute, Value};
 use crate::flow::Role;
@@ -36,7 +34,7 @@ pub fn add(attributes: &mut Attributes, role: Role) {
                 Role::Server => server,
             };
             let value = attributes.get(new).filter(|_| !name.is_empty())?;
-            Some(Attribute { key: Cow::Borrowed(name), value: value.clone() })
+            Some(Attribute { key: name.into(), value: value.clone() })
         })
         .collect();
     if let Some(Value::Str(path)) = attributes.get("url.path") {

@@ -1,6 +1,6 @@
 //! How a span was tied to another: every tie says by which evidence it was found, and how sure it is.
 
-use super::span::{Attribute, Link, SpanId, TraceId};
+use super::span::{Attribute, SpanId, TraceId};
 
 /// The evidence behind a tie: `wirespan.link.method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,11 +57,5 @@ impl Tie {
     #[must_use]
     pub fn attributes(&self) -> [Attribute; 2] {
         [Attribute::new(METHOD_KEY, self.method.label()), Attribute::new(CONFIDENCE_KEY, self.confidence)]
-    }
-
-    /// The tie as a span link.
-    #[must_use]
-    pub fn as_link(&self) -> Link {
-        Link { trace_id: self.trace_id, span_id: self.span_id, attributes: self.attributes().into() }
     }
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::text::Text;
+use super::key::Key;
+use super::link::Tie;
+use crate::text::Text;
 
 /// 16 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +15,9 @@ pub struct TraceId(pub [u8; 16]);
 /// 8 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpanId(pub [u8; 8]);
+
+/// Spans that a span refers to, at most: of a request, its connection and the client's span.
+pub const MAX_LINKS: usize = 2;
 
 /// A finished span.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +44,8 @@ pub struct Span {
     pub end_unix_ns: u64,
     /// What is said about it.
     pub attributes: Vec<Attribute>,
-    /// Spans it refers to.
-    pub links: Vec<Link>,
+    /// Spans it refers to, from the front on; in place, because most spans have one.
+    pub links: [Option<Tie>; MAX_LINKS],
     /// Whether it failed.
     pub status: Status,
     /// The process it belongs to.
@@ -95,10 +100,13 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
     /// By the semantic conventions, or `wirespan.*`.
-    pub key: Cow<'static, str>,
+    pub key: Key,
     /// Of the type that the conventions ask for.
     pub value: Value,
 }
+
+/// A span has so many that its list is among the small allocations only if they are small.
+const _: () = assert!(size_of::<Attribute>() == 5 * size_of::<usize>());
 
 /// Values of attributes.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,18 +120,7 @@ pub enum Value {
     /// Truth.
     Bool(bool),
     /// Several texts.
-    Strs(Vec<String>),
-}
-
-/// A reference to another span.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Link {
-    /// Its trace.
-    pub trace_id: TraceId,
-    /// Its id.
-    pub span_id: SpanId,
-    /// Why it is referred to.
-    pub attributes: Vec<Attribute>,
+    Strs(Box<[String]>),
 }
 
 /// What a span's process is: one OTLP resource.
@@ -138,7 +135,7 @@ pub struct Resource {
 impl Attribute {
     /// An attribute whose key is known at compile time.
     pub fn new(key: &'static str, value: impl Into<Value>) -> Self {
-        Self { key: Cow::Borrowed(key), value: value.into() }
+        Self { key: key.into(), value: value.into() }
     }
 }
 
@@ -147,6 +144,11 @@ impl Span {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &attribute.value)
+    }
+
+    /// Spans it refers to.
+    pub fn links(&self) -> impl Iterator<Item = &Tie> {
+        self.links.iter().flatten()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 /// A request target in its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,14 +75,17 @@ impl<'a> Authority<'a> {
     /// `host[:port]`, with or without `user:password@` before it. `None` where it names no host.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
-        let text = memrchr(b'@', text.as_bytes()).map_or(text, |at| &text[at + 1..]).trim_ascii();
+        // Short, nearly always: loops over its bytes are cheaper than searches that are good at long ones.
+        let text = text.bytes().rposition(|byte| byte == b'@').map_or(text, |at| &text[at + 1..]).trim_ascii();
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']')?;
             (host, rest.strip_prefix(':').unwrap_or_default())
-        } else if text.bytes().filter(|&byte| byte == b':').count() > 1 {
-            (text, "")
         } else {
-            memchr(b':', text.as_bytes()).map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
+            let mut colons = text.bytes().enumerate().filter(|&(_, byte)| byte == b':').map(|(at, _)| at);
+            match (colons.next(), colons.next()) {
+                (Some(only), None) => (&text[..only], &text[only + 1..]),
+                _ => (text, ""),
+            }
         };
         let is_host =
             !host.is_empty() && host.len() <= HOST_BYTES && host.bytes().all(|byte| IN_HOSTS[usize::from(byte)]);

@@ -168,7 +168,7 @@ impl Gather {
             return;
         }
         let second = self.second(now);
-        for link in &span.links {
+        for link in span.links() {
             self.carriers.insert(ids::of_span(link.span_id), second);
         }
         let open =
@@ -272,7 +272,7 @@ impl Gather {
     }
 
     fn connection_of(&mut self, span: &Span) -> Option<Arc<Span>> {
-        let number = span.links.iter().find_map(|link| self.by_id.get(&ids::of_span(link.span_id)))?;
+        let number = span.links().find_map(|link| self.by_id.get(&ids::of_span(link.span_id)))?;
         let held = self.held.get_mut(usize::try_from(number - self.held_from).ok()?)?;
         if !held.shown {
             held.shown = true;
@@ -294,7 +294,7 @@ impl Open {
 
 /// What requests may link to when they mean this connection: its span, or that of its first segment.
 fn ids_of_connection(span: &Span) -> impl Iterator<Item = u128> + '_ {
-    std::iter::once(span.span_id).chain(span.links.iter().map(|link| link.span_id)).map(ids::of_span)
+    std::iter::once(span.span_id).chain(span.links().map(|link| link.span_id)).map(ids::of_span)
 }
 
 #[cfg(test)]

@@ -257,7 +257,7 @@ fn the_context_that_the_application_sent_decides() {
         assert_eq!(text(span, "wirespan.link.method").as_deref(), Some("traceparent"));
         assert_eq!((span.flags, span.trace_state.as_str(), span.parent_is_remote), (1, "v=1", true));
     }
-    let beside: Vec<_> = server.links.iter().map(|link| (link.trace_id, link.span_id)).collect();
+    let beside: Vec<_> = server.links().map(|link| (link.trace_id, link.span_id)).collect();
     assert!(beside.contains(&(client.trace_id, client.span_id)), "the local client is linked to");
 }
 
@@ -279,7 +279,7 @@ fn a_request_refers_to_its_connection() {
     Call::new(1).open(&mut world).get(&mut world, "/").close(&mut world);
     for (kind, role) in [(Kind::Client, "client"), (Kind::Server, "server")] {
         let (request, connection) = (world.requests(kind)[0], world.connections(role)[0]);
-        let link = &request.links[0];
+        let link = request.links().next().expect("a link");
         assert_eq!((link.trace_id, link.span_id), (connection.trace_id, connection.span_id));
         assert_eq!(text(request, "wirespan.connection.id"), text(connection, "wirespan.connection.id"));
         assert_ne!(request.trace_id, connection.trace_id);

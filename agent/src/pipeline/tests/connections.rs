@@ -80,7 +80,7 @@ fn a_long_connection_is_reported_in_segments() {
     assert_eq!(segments, [Some("Int(0)".to_owned()), Some("Int(1)".to_owned())]);
     assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id));
     assert!(spans.iter().all(|span| text(span, "wirespan.connection.id") == Some(spans[0].span_id.to_string())));
-    assert_eq!(spans[1].links.iter().map(|link| link.span_id).collect::<Vec<_>>(), [spans[0].span_id]);
+    assert_eq!(spans[1].links().map(|link| link.span_id).collect::<Vec<_>>(), [spans[0].span_id]);
     assert_eq!(spans[0].end_unix_ns, spans[1].start_unix_ns);
     let sum = |key| spans.iter().map(|span| if let Some(Value::Int(n)) = span.get(key) { *n } else { 0 }).sum::<i64>();
     assert_eq!(sum("wirespan.tcp.sent"), call.sent[0].cast_signed());
@@ -93,7 +93,7 @@ fn connections_may_be_turned_off_or_only_counted() {
     for connections in [Connections::Off, Connections::Metrics] {
         let mut world = World::new(Options { connections, ..Options::default() });
         Call::new(1).open(&mut world).get(&mut world, "/").close(&mut world);
-        assert!(world.out.spans.iter().all(|span| span.scope == Scope::L7 && span.links.is_empty()));
+        assert!(world.out.spans.iter().all(|span| span.scope == Scope::L7 && span.links().next().is_none()));
         assert_eq!(world.out.spans.len(), 2);
         let totals: Vec<_> = world.pipeline.connection_totals().iter().collect();
         if connections == Connections::Metrics {

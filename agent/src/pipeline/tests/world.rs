@@ -291,8 +291,8 @@ pub(super) fn print(spans: &[Span]) -> String {
         for attribute in &span.attributes {
             let _ = writeln!(out, "  {} = {:?}", attribute.key, attribute.value);
         }
-        for link in &span.links {
-            let _ = writeln!(out, "  -> {} {} {:?}", link.trace_id, link.span_id, link.attributes[0].value);
+        for link in span.links() {
+            let _ = writeln!(out, "  -> {} {} {:?}", link.trace_id, link.span_id, link.attributes()[0].value);
         }
     }
     out

@@ -1,6 +1,7 @@
 //! Zipkin's B3 headers (openzipkin/b3-propagation): several become the single one.
 
 use super::fields::{Field, text};
+use crate::text::Text;
 
 /// What was found in a head so far.
 #[derive(Default)]
@@ -29,15 +30,15 @@ impl<'a> B3<'a> {
     }
 
     /// The single form: `b3` as it came, else `{trace}-{span}[-{sampling}[-{parent}]]` or `{sampling}`.
-    pub(super) fn single(self) -> Option<String> {
+    pub(super) fn single(self) -> Option<Text> {
         if let Some(single) = self.single {
             return Some(text(&single));
         }
         let sampling = self.sampling();
         let (Some(trace), Some(span)) = (&self.trace, &self.span) else {
-            return sampling.map(str::to_owned);
+            return sampling.map(Text::from);
         };
-        let mut single = text(trace);
+        let mut single = text(trace).into_owned();
         single.push('-');
         single.push_str(&text(span));
         if let Some(sampling) = sampling {
@@ -48,7 +49,7 @@ impl<'a> B3<'a> {
                 single.push_str(&text(parent));
             }
         }
-        Some(single)
+        Some(single.into())
     }
 
     fn sampling(&self) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 use memchr::memchr;
 
 use super::guess::is_token;
+use crate::text::Text;
 
 /// A header field, as it lies in the head.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// The value as text; folded lines (RFC 9112, 5.2) are joined by a space.
-pub(super) fn text(field: &Field<'_>) -> String {
+pub(super) fn text(field: &Field<'_>) -> Text {
     let value = field.value();
     if memchr(b'\n', value).is_none() {
         return lossy(value);
@@ -36,14 +37,14 @@ pub(super) fn text(field: &Field<'_>) -> String {
         }
         joined.push_str(&String::from_utf8_lossy(line));
     }
-    joined
+    joined.into()
 }
 
 /// Bytes as text; those that are none are replaced.
-pub(super) fn lossy(bytes: &[u8]) -> String {
+pub(super) fn lossy(bytes: &[u8]) -> Text {
     match str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        Ok(text) => Text::new(text),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned().into(),
     }
 }
 
@@ -69,7 +70,9 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, BadLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut end = line_feed(self.rest, 0)?;
+        // A name has no line feed in it.
+        let name = token_len(self.rest);
+        let mut end = line_feed(self.rest, name)?;
         if matches!(self.rest[0], b'\r' | b'\n') && self.rest[..end].trim_ascii().is_empty() {
             self.rest = &[];
             return None;
@@ -85,22 +88,45 @@ impl<'a> Iterator for Fields<'a> {
         }
         let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
         self.rest = rest;
-        Some(split(line).ok_or(BadLine))
+        Some(split(line, name).ok_or(BadLine))
     }
 }
 
-fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
-    memchr(b'\n', &bytes[from..]).map(|at| from + at)
+/// How many bytes may stand in a name, from the first on. Names are short: to look at each byte once is all it takes.
+pub(super) fn token_len(bytes: &[u8]) -> usize {
+    let is_other = |&byte: &u8| !is_token(byte);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (before, word) in words.iter().enumerate() {
+        if let Some(at) = word.iter().position(is_other) {
+            return before * 8 + at;
+        }
+    }
+    rest.iter().position(is_other).map_or(bytes.len(), |at| words.len() * 8 + at)
 }
 
-fn split(line: &[u8]) -> Option<Field<'_>> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return None;
+/// The next line feed. Lines are short: eight bytes at once, without the preparations of a search that is good at long
+/// texts.
+pub(super) fn line_feed(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    const LINE_FEEDS: u64 = ONES * b'\n' as u64;
+    let (words, rest) = bytes.get(from..)?.as_chunks::<8>();
+    let mut at = from;
+    for &word in words {
+        // The lowest byte that is zero becomes 0x80, those below it zero.
+        let zeros = u64::from_le_bytes(word) ^ LINE_FEEDS;
+        let found = zeros.wrapping_sub(ONES) & !zeros & (ONES << 7);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
     }
-    // Names are short: to look at each byte once is all it takes.
-    let end = line.iter().position(|&byte| !is_token(byte))?;
-    let (name, rest) = line.split_at(end);
-    let raw = rest.trim_ascii_start().strip_prefix(b":")?;
+    rest.iter().position(|&byte| byte == b'\n').map(|after| at + after)
+}
+
+/// The field of a line that begins with so many bytes that may stand in a name.
+fn split(line: &[u8], name: usize) -> Option<Field<'_>> {
+    let (name, rest) = line.split_at_checked(name)?;
+    let raw = rest.strip_prefix(b":").or_else(|| rest.trim_ascii_start().strip_prefix(b":"))?;
     (!name.is_empty()).then_some(Field { name, raw })
 }
 
@@ -110,10 +136,27 @@ mod tests {
 
     fn check(lines: &[u8], expect: &[Option<(&str, &str)>]) {
         let fields: Vec<_> = Fields::new(lines)
-            .map(|field| field.ok().map(|field| (String::from_utf8_lossy(field.name).into_owned(), text(&field))))
+            .map(|field| {
+                field.ok().map(|field| (String::from_utf8_lossy(field.name).into_owned(), text(&field).into_owned()))
+            })
             .collect();
         let expect: Vec<_> = expect.iter().map(|field| field.map(|(n, v)| (n.to_owned(), v.to_owned()))).collect();
         assert_eq!(fields, expect, "{:?}", String::from_utf8_lossy(lines));
+    }
+
+    #[test]
+    fn a_line_feed_is_found_wherever_it_stands() {
+        for len in 0..40 {
+            for at in 0..len {
+                // Its neighbours in the code, and the same with the highest bit.
+                let mut bytes: Vec<u8> = [9, 11, 0x8a, 0, 0xff].into_iter().cycle().take(len).collect();
+                assert_eq!(line_feed(&bytes, 0), None);
+                bytes[at..].fill(b'\n');
+                for from in 0..=len {
+                    assert_eq!(line_feed(&bytes, from), (from < len).then_some(at.max(from)), "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -15,8 +15,7 @@ const UNDECIDED_BYTES: usize = 4 * 1024;
 const LEADING_BYTES: usize = 16;
 
 /// Methods that are believed although the version was never seen, because the target is too long.
-const WELL_KNOWN: [&[u8]; 9] =
-    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"];
+const WELL_KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
 
 const VERSION: &[u8] = b"HTTP/1.";
 
@@ -48,6 +47,11 @@ static TOKENS: [bool; 256] = {
     tokens
 };
 
+/// The method, if it is one of those that everybody uses.
+pub(super) fn well_known(method: &[u8]) -> Option<&'static str> {
+    WELL_KNOWN.into_iter().find(|known| known.as_bytes() == method)
+}
+
 fn request(bytes: &[u8]) -> Guess {
     let leading = bytes.iter().take(LEADING_BYTES).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let bytes = &bytes[leading..];
@@ -69,7 +73,7 @@ fn request(bytes: &[u8]) -> Guess {
     if bytes.len() < UNDECIDED_BYTES {
         return Guess::Unsure;
     }
-    let plausible = WELL_KNOWN.contains(&method) && (line.starts_with(b"/") || line.starts_with(b"http"));
+    let plausible = well_known(method).is_some() && (line.starts_with(b"/") || line.starts_with(b"http"));
     if plausible { Guess::Yes } else { Guess::No }
 }
 

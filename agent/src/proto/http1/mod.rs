@@ -17,6 +17,7 @@ mod stream;
 mod tests;
 
 use super::Protocol;
+use crate::text::Text;
 
 pub use parser::Http1;
 
@@ -40,35 +41,45 @@ pub const OPEN_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Http {
     /// The method token, whatever it is.
-    pub method: String,
+    pub method: Text,
     /// The request target as it was sent.
-    pub target: String,
+    pub target: Text,
     /// Minor version of the request: 0 or 1.
     pub minor_version: u8,
     /// Status of the final response.
     pub status: Option<u16>,
     /// `Host`.
-    pub host: Option<String>,
+    pub host: Option<Text>,
     /// `User-Agent`.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Text>,
     /// `Forwarded`, else `X-Forwarded-For`: its first address is the client as proxies say.
-    pub forwarded: Option<String>,
+    pub forwarded: Option<Text>,
     /// `X-Forwarded-Proto`.
-    pub forwarded_proto: Option<String>,
+    pub forwarded_proto: Option<Text>,
     /// `traceparent`, only if it was there exactly once.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<Text>,
     /// `tracestate`, several joined by commas.
-    pub tracestate: Option<String>,
+    pub tracestate: Option<Text>,
     /// `b3`, or the single form of `X-B3-TraceId`, `X-B3-SpanId`, `X-B3-Sampled` and `X-B3-Flags`.
-    pub b3: Option<String>,
+    pub b3: Option<Text>,
     /// `X-Request-Id`.
-    pub request_id: Option<String>,
+    pub request_id: Option<Text>,
     /// Bytes of the request's body, without framing, as far as they passed.
     pub request_body: u64,
     /// Bytes of the response's body, without framing, as far as they passed.
     pub response_body: u64,
     /// What the connection was switched to: the `Upgrade` of a 101, or `connect` for a tunnel.
-    pub upgraded: Option<String>,
+    pub upgraded: Option<Text>,
     /// Whether a `100 Continue` (or another interim response) came first.
     pub interim: bool,
+}
+
+impl Http {
+    /// Bytes of text in it.
+    fn text_len(&self) -> usize {
+        let Self { method, target, host, user_agent, forwarded, forwarded_proto, .. } = self;
+        let Self { traceparent, tracestate, b3, request_id, upgraded, .. } = self;
+        let headers = [host, user_agent, forwarded, forwarded_proto, traceparent, tracestate, b3, request_id, upgraded];
+        method.len() + target.len() + headers.into_iter().flatten().map(Text::len).sum::<usize>()
+    }
 }

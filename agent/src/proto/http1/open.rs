@@ -1,5 +1,7 @@
 //! A request that waits for the rest of its exchange.
 
+use std::mem;
+
 use super::Http;
 use crate::flow::{At, Nanos};
 use crate::proto::{Detail, Exchange, Marks, Outcome};
@@ -23,6 +25,8 @@ pub(super) struct Open {
     pub(super) marks: Marks,
     /// The request's body is sent only after an interim response.
     pub(super) expects: bool,
+    /// Bytes of text in the request's head.
+    pub(super) text: usize,
     /// What was said so far.
     pub(super) http: Http,
 }
@@ -39,14 +43,9 @@ impl Open {
             response_over: None,
             marks: Marks::default(),
             expects: false,
+            text: 0,
             http: Http::default(),
         }
-    }
-
-    /// The request's head has been read. A response may have come before it.
-    pub(super) fn asked(&mut self, request: Http) {
-        let Http { status, interim, response_body, .. } = self.http;
-        self.http = Http { status, interim, response_body, ..request };
     }
 
     /// Whether anything was answered.
@@ -54,17 +53,9 @@ impl Open {
         self.http.interim || self.response_began.is_some()
     }
 
-    /// Bytes of text that it holds.
-    pub(super) fn text(&self) -> usize {
-        let Http { method, target, host, user_agent, forwarded, forwarded_proto, .. } = &self.http;
-        let Http { traceparent, tracestate, b3, request_id, upgraded, .. } = &self.http;
-        let headers = [host, user_agent, forwarded, forwarded_proto, traceparent, tracestate, b3, request_id, upgraded];
-        method.len() + target.len() + headers.into_iter().flatten().map(String::len).sum::<usize>()
-    }
-
-    /// The exchange, over at `end`.
-    pub(super) fn close(self, end: Nanos, outcome: Outcome) -> Box<Exchange> {
-        Box::new(Exchange {
+    /// The exchange, over at `end`. What was said moves into it.
+    pub(super) fn close(&mut self, end: Nanos, outcome: Outcome) -> Exchange {
+        Exchange {
             number: self.number,
             began: self.began,
             request_end: self.request_end,
@@ -72,7 +63,7 @@ impl Open {
             end,
             outcome,
             marks: self.marks,
-            detail: Detail::Http(self.http),
-        })
+            detail: Detail::Http(mem::take(&mut self.http)),
+        }
     }
 }

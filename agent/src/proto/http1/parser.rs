@@ -10,11 +10,13 @@ mod responses;
 use std::collections::VecDeque;
 use std::mem;
 
+use super::head::Usual;
 use super::open::Open;
 use super::stream::{Part, Stream};
 use super::{OPEN_BYTES, OPEN_REQUESTS};
 use crate::flow::{At, Chunk, Ending, Nanos, Side};
 use crate::proto::{Appetite, Event, Oddity, Outcome, Parser};
+use crate::text::Text;
 
 /// Reads one HTTP/1 connection.
 pub struct Http1 {
@@ -24,6 +26,8 @@ pub struct Http1 {
     open: VecDeque<Open>,
     /// Text held by `open`, bytes.
     text: usize,
+    /// Texts of the latest request.
+    usual: Usual,
     /// Requests after those in `open` that are not kept, because there were too many.
     untracked: u64,
     /// Whose bytes the client sends.
@@ -59,8 +63,10 @@ impl Http1 {
         Self {
             client: Stream::new(Side::Client, joined),
             server: Stream::new(Side::Server, joined),
-            open: VecDeque::new(),
+            // Few clients ask for more before they are answered.
+            open: VecDeque::with_capacity(1),
             text: 0,
+            usual: Usual::default(),
             untracked: 0,
             sending: Sending::Nothing,
             answering: Answering::Nothing,
@@ -81,12 +87,13 @@ impl Http1 {
     }
 
     fn close_front(&mut self, end: Nanos, outcome: Outcome, out: &mut Vec<Event>) {
-        if let Some(front) = self.open.pop_front() {
-            self.text = self.text.saturating_sub(front.text());
+        if let Some(front) = self.open.front_mut() {
+            self.text = self.text.saturating_sub(front.text);
             if self.sending == Sending::Open(front.number) {
                 self.sending = Sending::Nothing;
             }
             out.push(Event::Exchange(front.close(end, outcome)));
+            self.open.pop_front();
         }
     }
 
@@ -122,7 +129,7 @@ impl Http1 {
     }
 
     /// The connection goes on in another protocol: after the current exchange nothing is known.
-    fn switch(&mut self, to: String, time: Nanos, out: &mut Vec<Event>) {
+    fn switch(&mut self, to: Text, time: Nanos, out: &mut Vec<Event>) {
         if self.answering == Answering::Front
             && let Some(front) = self.open.front_mut()
         {

@@ -86,7 +86,7 @@ impl Talk {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::Exchange(exchange) => Some(&**exchange),
+                Event::Exchange(exchange) => Some(exchange),
                 _ => None,
             })
             .collect()
@@ -119,7 +119,7 @@ fn line(exchange: &Exchange, text: &mut String) {
     let Exchange { number, began, request_end, response_began, end, outcome, marks, detail } = exchange;
     let Detail::Http(Http { method, target, status, request_body, response_body, upgraded, interim, .. }) = detail;
     let time = |time: &Option<Nanos>| time.map_or("-".to_owned(), |time| time.0.to_string());
-    let target = if target.len() > 20 { &format!("{}...", &target[..10]) } else { target };
+    let target = if target.len() > 20 { &format!("{}...", &target[..10]) } else { target.as_str() };
     let status = status.map_or("-".to_owned(), |status| status.to_string());
     let (asked, answered) = (time(request_end), time(response_began));
     let (time, pos, end) = (began.time.0, began.pos, end.0);

@@ -1,5 +1,8 @@
 //! What the client sends.
 
+use std::collections::VecDeque;
+
+use super::super::Http;
 use super::super::framing::Framing;
 use super::super::head::Request;
 use super::super::open::Open;
@@ -43,20 +46,16 @@ impl Http1 {
 
     /// The request that the client sends, if it is kept.
     pub(super) fn asking(&mut self) -> Option<&mut Open> {
-        let Sending::Open(number) = self.sending else { return None };
-        self.open.back_mut().filter(|open| open.number == number)
+        asking(&mut self.open, self.sending)
     }
 
     /// Reads the beginning of a head that nothing will follow.
     pub(super) fn partial_request(&mut self, out: &mut Vec<Event>) {
-        if let Some(head) = self.client.take_partial() {
-            match Request::parse(&head) {
-                Some(request) => self.asked(request, Cut::Whole),
-                None => {
-                    out.push(Event::Oddity(Oddity::Malformed));
-                    self.withdraw(out);
-                }
-            }
+        if let Some(head) = self.client.take_partial()
+            && self.read(&head, Cut::Whole).is_none()
+        {
+            out.push(Event::Oddity(Oddity::Malformed));
+            self.withdraw(out);
         }
     }
 
@@ -80,7 +79,7 @@ impl Http1 {
     }
 
     fn request_head(&mut self, head: &[u8], cut: Cut, time: Nanos, out: &mut Vec<Event>) {
-        let Some(request) = Request::parse(head) else {
+        let Some(request) = self.read(head, cut) else {
             out.push(Event::Oddity(if cut == Cut::Gap { Oddity::Hole } else { Oddity::Malformed }));
             self.withdraw(out);
             self.client.adrift(true);
@@ -91,8 +90,7 @@ impl Http1 {
             out.push(Event::Oddity(Oddity::Malformed));
         }
         let framing = request.lengths.of_request();
-        let tunnel = request.http.method == "CONNECT" && framing == Framing::None;
-        self.asked(request, cut);
+        let tunnel = request.connects && framing == Framing::None;
         if let Some(part) = self.client.enter(framing, cut) {
             self.request_part(part, time, out);
             if tunnel {
@@ -102,15 +100,17 @@ impl Http1 {
         }
     }
 
-    fn asked(&mut self, request: Request, cut: Cut) {
-        let mut text = 0;
-        if let Some(open) = self.asking() {
-            open.expects = request.expects;
-            open.marks.truncated |= cut != Cut::Whole;
-            open.asked(request.http);
-            text = open.text();
-        }
-        self.text += text;
+    /// Reads the head of the request that the client sends. A response may have come before it.
+    fn read(&mut self, head: &[u8], cut: Cut) -> Option<Request> {
+        let Some(open) = asking(&mut self.open, self.sending) else {
+            return Request::read(head, &mut self.usual, &mut Http::default());
+        };
+        let request = Request::read(head, &mut self.usual, &mut open.http)?;
+        open.expects = request.expects;
+        open.marks.truncated |= cut != Cut::Whole;
+        open.text = open.http.text_len();
+        self.text += open.text;
+        Some(request)
     }
 
     pub(super) fn request_over(&mut self, end: Option<Nanos>, out: &mut Vec<Event>) {
@@ -134,7 +134,7 @@ impl Http1 {
                 }
                 Some(_) => {
                     if let Some(open) = self.open.pop_back() {
-                        self.text = self.text.saturating_sub(open.text());
+                        self.text = self.text.saturating_sub(open.text);
                     }
                     if self.open.is_empty() && self.answering == Answering::Front {
                         self.answering = Answering::Nothing;
@@ -167,4 +167,10 @@ impl Http1 {
             self.untracked = 0;
         }
     }
+}
+
+/// The last of the open requests, if it is the one that is being sent.
+fn asking(open: &mut VecDeque<Open>, sending: Sending) -> Option<&mut Open> {
+    let Sending::Open(number) = sending else { return None };
+    open.back_mut().filter(|open| open.number == number)
 }

@@ -106,7 +106,7 @@ impl Http1 {
         }
         self.answered(response.status, cut);
         if tunnel {
-            self.switch("connect".to_owned(), time, out);
+            self.switch("connect".into(), time, out);
         } else if response.status == SWITCHING {
             self.switch(response.upgrade.unwrap_or_default(), time, out);
         } else if let Some(part) = self.server.enter(framing, cut) {

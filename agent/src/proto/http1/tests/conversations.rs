@@ -253,7 +253,7 @@ fn headers_reach_the_exchange() {
                 X-B3-SpanId: 2\r\nx-request-ID: r\r\nForwarded: for=a\r\nX-Forwarded-Proto: https\r\n\r\n";
     let talk = talk(false, &[c(head), s(OK)]);
     let Detail::Http(http) = &talk.exchanges()[0].detail;
-    let some = |text: &str| Some(text.to_owned());
+    let some = |text: &'static str| Some(text.into());
     assert_eq!(
         *http,
         Http {

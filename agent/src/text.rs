@@ -1,12 +1,13 @@
-//! Texts of attributes. Most of them are addresses, ids, paths and names: short, so that they need no memory of their
-//! own, and not known before the program runs, so that they are no constants either.
+//! Texts of requests and of attributes. Most of them are addresses, ids, paths and names: short, so that they need no
+//! memory of their own, and not known before the program runs, so that they are no constants either.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
-/// A text that never changes: a constant, a short one in place, or a longer one on the heap.
+/// A text that never changes: a constant, a short one in place, or a longer one on the heap, perhaps shared.
 #[derive(Clone)]
 pub struct Text(Form);
 
@@ -17,12 +18,18 @@ const SHORT_BYTES: usize = 22;
 #[derive(Clone)]
 enum Form {
     Constant(&'static str),
-    /// The first `len` bytes are UTF-8.
-    Short {
-        len: u8,
-        bytes: [u8; SHORT_BYTES],
-    },
+    Short(Short),
     Long(Box<str>),
+    /// A copy of a longer one, of which there will be more: clones share it.
+    Shared(Arc<str>),
+}
+
+/// Takes text as long as there is room.
+#[derive(Clone, Default)]
+struct Short {
+    len: u8,
+    /// The first `len` are UTF-8.
+    bytes: [u8; SHORT_BYTES],
 }
 
 const _: () = assert!(size_of::<Text>() == 3 * size_of::<usize>());
@@ -31,7 +38,40 @@ impl Text {
     /// A copy of a text.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self::short(text).unwrap_or_else(|| Self(Form::Long(text.into())))
+        Self::short(text).unwrap_or_else(|| Self(Form::Shared(text.into())))
+    }
+
+    /// A value as text.
+    #[must_use]
+    pub fn of(value: &impl fmt::Display) -> Self {
+        let mut short = Short::default();
+        match write!(short, "{value}") {
+            Ok(()) => Self(Form::Short(short)),
+            Err(fmt::Error) => value.to_string().into(),
+        }
+    }
+
+    /// The text in UTF-8; cheaper than [`Self::as_str`], which looks at the bytes of a short one.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Form::Constant(text) => text.as_bytes(),
+            Form::Short(short) => short.as_bytes(),
+            Form::Long(text) => text.as_bytes(),
+            Form::Shared(text) => text.as_bytes(),
+        }
+    }
+
+    /// Its length, bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The text as a string of its own.
@@ -49,16 +89,38 @@ impl Text {
         match &self.0 {
             Form::Constant(text) => text,
             // Only ever made from a `str`: the check does not fail.
-            Form::Short { len, bytes } => str::from_utf8(&bytes[..usize::from(*len)]).unwrap_or_default(),
+            Form::Short(short) => str::from_utf8(short.as_bytes()).unwrap_or_default(),
             Form::Long(text) => text,
+            Form::Shared(text) => text,
         }
     }
 
     fn short(text: &str) -> Option<Self> {
-        let len = u8::try_from(text.len()).ok()?;
-        let mut bytes = [0; SHORT_BYTES];
-        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        Some(Self(Form::Short { len, bytes }))
+        let mut short = Short::default();
+        short.write_str(text).ok()?;
+        Some(Self(Form::Short(short)))
+    }
+}
+
+impl Short {
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let before = usize::from(self.len);
+        let after = before + text.len();
+        self.bytes.get_mut(before..after).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = u8::try_from(after).map_err(|_| fmt::Error)?;
+        Ok(())
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self(Form::Constant(""))
     }
 }
 
@@ -93,7 +155,13 @@ impl From<Cow<'static, str>> for Text {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -133,8 +201,13 @@ mod tests {
                 })
                 .collect();
             let constant: &'static str = plain.clone().leak();
-            let forms =
-                [Text::new(&plain), plain.clone().into(), constant.into(), Cow::<str>::Owned(plain.clone()).into()];
+            let forms = [
+                Text::new(&plain),
+                Text::of(&plain),
+                plain.clone().into(),
+                constant.into(),
+                Cow::<str>::Owned(plain.clone()).into(),
+            ];
             for text in forms {
                 assert_eq!((text.as_str(), text.to_string()), (plain.as_str(), plain.clone()));
                 assert_eq!((text.clone(), text.into_owned()), (constant.into(), plain.clone()));
@@ -145,8 +218,9 @@ mod tests {
     #[test]
     fn addresses_and_ids_need_no_memory_of_their_own() {
         for text in ["255.255.255.255", "0123456789abcdef"] {
-            assert!(matches!(Text::new(text).0, Form::Short { .. }));
+            assert!(matches!(Text::new(text).0, Form::Short(_)));
         }
-        assert!(matches!(Text::new(&"x".repeat(SHORT_BYTES + 1)).0, Form::Long(_)));
+        let long = Text::new(&"x".repeat(SHORT_BYTES + 1));
+        assert!(std::ptr::eq(long.as_str(), long.clone().as_str()), "clones share it");
     }
 }

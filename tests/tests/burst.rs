@@ -55,6 +55,8 @@ fn six_thousand_four_hundred_requests_over_64_connections_are_as_many_server_spa
     assert!(by_path.values().all(|&count| count == 1), "some requests have two spans");
     stopped.ledger.balances();
     assert_eq!((stopped.ledger.records.dropped, stopped.ledger.records.in_flight), (0, 0), "{:?}", stopped.ledger);
+    let disorder = ["late_records", "resynchronised"].map(|count| stopped.ledger.count(count));
+    assert_eq!(disorder, [0, 0], "records came out of order: {:?}", stopped.ledger);
     assert_eq!(stopped.ledger.spans["console"].dropped, 0, "{:?}", stopped.ledger);
     assert_eq!(stopped.ledger.spans["console"].delivered, i64::try_from(stopped.spans.len()).expect("few"));
 }

@@ -91,39 +91,45 @@ impl Exchange {
     /// be left, gives the time that they are not older than.
     pub(super) fn read(&mut self, cpu: usize, now_ns: u64, room: usize, block: &mut Block) -> Option<u64> {
         let part = cpu * self.part;
-        let known = &mut self.cpus[cpu];
-        let unfinished = match known.unfinished {
-            Some(unfinished) => unfinished,
-            None => {
-                let word = self.memory.word(part);
-                let seen = word.load(Ordering::Relaxed);
-                if exchange::bytes(seen) == 0 {
-                    known.since_ns = now_ns;
-                    return None;
-                }
-                if room < self.stride {
-                    return Some(known.since_ns);
-                }
-                // Only the agent swaps, so the half is still the one that was seen.
-                let taken = word.swap(exchange::swapped(seen), Ordering::AcqRel);
-                Unfinished { half: exchange::half(taken), reserved: exchange::bytes(taken), swapped_ns: now_ns }
-            }
-        };
+        if let Some(unfinished) = self.cpus[cpu].unfinished
+            && !self.take(cpu, unfinished, block)
+        {
+            return Some(self.cpus[cpu].since_ns);
+        }
+        let word = self.memory.word(part);
+        let seen = word.load(Ordering::Relaxed);
+        if exchange::bytes(seen) == 0 {
+            self.cpus[cpu].since_ns = now_ns;
+            return None;
+        }
+        if room < self.stride {
+            return Some(self.cpus[cpu].since_ns);
+        }
+        // Only the agent swaps, so the half is still the one that was seen.
+        let taken = word.swap(exchange::swapped(seen), Ordering::AcqRel);
+        let swapped = Unfinished { half: exchange::half(taken), reserved: exchange::bytes(taken), swapped_ns: now_ns };
+        self.cpus[cpu].unfinished = Some(swapped);
+        (!self.take(cpu, swapped, block)).then(|| self.cpus[cpu].since_ns)
+    }
+
+    /// Takes a half that was swapped away, if all of it is committed.
+    fn take(&mut self, cpu: usize, unfinished: Unfinished, block: &mut Block) -> bool {
         let Unfinished { half, reserved, swapped_ns } = unfinished;
+        let part = cpu * self.part;
         let word = self.memory.word(part + size_of::<u64>() * (1 + half));
         let committed = word.load(Ordering::Acquire);
         if exchange::bytes(committed) != reserved {
-            known.unfinished = Some(unfinished);
-            return Some(known.since_ns);
+            return false;
         }
         // What begins at the limit was refused. The largest record reaches into the slack.
         let len = (reserved as usize).min(self.limit as usize + SLACK_BYTES);
         let at = block.copy(&self.memory, part + HALVES_AT + half * self.stride, len);
         // From here on the half can be swapped in again.
         word.store(0, Ordering::Release);
-        *known = Cpu { unfinished: None, since_ns: swapped_ns };
+        // What was not read yet is in the other half.
+        self.cpus[cpu] = Cpu { unfinished: None, since_ns: swapped_ns };
         block.add_slots(at, reserved.min(self.limit), exchange::records(committed));
-        None
+        true
     }
 }
 

@@ -34,8 +34,9 @@ pub struct Plane {
     refused: usize,
     /// Descriptors of the loaded programs, for what the kernel says of them.
     programs: Vec<RawFd>,
-    /// What it said last, once they are unloaded.
+    /// What it said last, and how many more times it need not be asked.
     missed_runs: u64,
+    ask_later: u32,
 }
 
 /// The kernel's counters, all CPUs together.
@@ -127,6 +128,7 @@ impl Plane {
         Ok(Self {
             programs,
             missed_runs: 0,
+            ask_later: 0,
             ebpf,
             drain: Drain::start(buffers).map_err(|source| LoadError::NoThread { source })?,
             orders,
@@ -171,13 +173,18 @@ impl Plane {
     }
 
     fn detach(&mut self) {
-        self.missed_runs = self.missed_runs();
+        if !self.programs.is_empty() {
+            self.ask_for_missed_runs();
+        }
         self.programs.clear();
         attach::detach(&mut self.ebpf);
     }
 
-    fn missed_runs(&self) -> u64 {
-        self.missed_runs + self.programs.iter().map(|&descriptor| missed_runs(descriptor)).sum::<u64>()
+    /// The kernel's word is a file for each program, and the counters are asked for ten times a second: it is read once a
+    /// second or so.
+    fn ask_for_missed_runs(&mut self) {
+        self.missed_runs = self.programs.iter().map(|&descriptor| missed_runs(descriptor)).sum();
+        self.ask_later = 10;
     }
 
     /// How a socket is to be captured from now on.
@@ -211,7 +218,12 @@ impl Plane {
     }
 
     /// The kernel's counters.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&mut self) -> Counts {
+        match self.ask_later.checked_sub(1) {
+            Some(later) => self.ask_later = later,
+            None if self.programs.is_empty() => {}
+            None => self.ask_for_missed_runs(),
+        }
         let sum = |counter: Counter| {
             self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().copied().sum::<u64>())
         };
@@ -224,7 +236,7 @@ impl Plane {
             no_storage: sum(Counter::NoStorage),
             copy_failed: sum(Counter::CopyFailed),
             late: self.drain.late(),
-            missed_runs: self.missed_runs(),
+            missed_runs: self.missed_runs,
         }
     }
 }

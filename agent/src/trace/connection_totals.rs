@@ -90,12 +90,14 @@ impl Totals {
     }
 
     fn of(&mut self, tgid: u32, role: Option<Role>, resource: &Arc<Resource>) -> &mut Total {
-        let mut key = (tgid, is_server(role));
-        if self.by_process.len() >= MAX_TOTALS && !self.by_process.contains_key(&key) {
-            key.0 = THE_REST;
-        }
+        let key = (tgid, is_server(role));
+        let has_room = self.by_process.len() < MAX_TOTALS || self.by_process.contains_key(&key);
+        let (key, resource) = match has_room {
+            true => (key, Arc::clone(resource)),
+            false => ((THE_REST, key.1), Arc::default()),
+        };
         self.by_process.entry(key).or_insert_with(|| Total {
-            resource: Arc::clone(resource),
+            resource,
             role,
             opened: 0,
             closed: 0,
@@ -115,6 +117,15 @@ fn is_server(role: Option<Role>) -> Option<bool> {
 mod tests {
     use super::*;
     use crate::trace::fixture;
+
+    #[test]
+    fn processes_without_room_of_their_own_have_no_name() {
+        let mut totals = Totals::default();
+        let named = Arc::new(Resource { service: "one".to_owned(), ..Resource::default() });
+        (1..=5_000).for_each(|tgid| totals.opened(tgid, Some(Role::Server), &named));
+        let rest: Vec<_> = totals.iter().filter(|total| *total.resource != *named).collect();
+        assert_eq!(rest.iter().map(|total| total.opened).collect::<Vec<_>>(), [5_000 - MAX_TOTALS as u64]);
+    }
 
     #[test]
     fn connections_are_summed_up_per_process_and_role() {

@@ -29,15 +29,6 @@ const SLACK: Duration = Duration::from_secs(2);
 /// How often the agent is killed.
 const KILLS: usize = 50;
 
-#[track_caller]
-fn traffic(path: &str) -> u16 {
-    let mut wire = Wire::open();
-    let port = wire.port;
-    wire.exchange(get(path), ok("told"));
-    wire.close();
-    port
-}
-
 /// One client that asks all the time: on a connection that stays, and on one of its own every fourth time.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -172,11 +163,11 @@ fn two_agents_see_everything_and_neither_traces_the_other() {
     };
     let first = launch(&receivers[0], "http/protobuf");
     // Its connection to the receiver is older than the second agent.
-    let early = traffic("/early");
+    let early = Wire::told("/early");
     receivers[0].span("an early request", |span| span.is_on(early));
     let agents = [first, launch(&receivers[1], "grpc")];
     let metrics = [address(&agents[0]), address(&agents[1])];
-    let ports: Vec<u16> = (0..10).map(|number| traffic(&format!("/both/{number}"))).collect();
+    let ports: Vec<u16> = (0..10).map(|number| Wire::told(&format!("/both/{number}"))).collect();
     for (agent, receiver) in agents.iter().zip(&receivers) {
         for (number, &port) in ports.iter().enumerate() {
             expect::is_joined(&agent.pair(port, &format!("/both/{number}")));
@@ -217,7 +208,7 @@ fn other_programs_on_the_same_hook_keep_their_order_and_their_verdict() {
         first.is_honoured();
         let second = Filter::start(how);
         second.is_honoured();
-        let port = traffic("/among/others");
+        let port = Wire::told("/among/others");
         agent.pair(port, "/among/others");
         let ours = kernel::held_by(agent.pid());
         let is_ours = |id: &u64| ours.contains(&("prog", *id));
@@ -235,7 +226,7 @@ fn other_programs_on_the_same_hook_keep_their_order_and_their_verdict() {
         let agent = Agent::start();
         first.stop();
         second.is_honoured();
-        let port = traffic("/after/others");
+        let port = Wire::told("/after/others");
         agent.pair(port, "/after/others");
         let _ = agent.stop();
         second.stop();
@@ -338,7 +329,7 @@ fn a_receiver_that_hangs_holds_up_the_end_for_five_seconds(protocol: &str) {
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
         .stopped_by(Signal::TERM)
         .start();
-    let port = traffic("/never/sent");
+    let port = Wire::told("/never/sent");
     agent.pair(port, "/never/sent");
     let began = Instant::now();
     let stopped = agent.stop_whatever_it_says();

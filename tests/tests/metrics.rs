@@ -14,15 +14,6 @@ use wirespan_tests::{names, port};
 
 const ANY_PORT: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
 
-#[track_caller]
-fn traffic(path: &str) -> u16 {
-    let mut wire = Wire::open();
-    let port = wire.port;
-    wire.exchange(get(path), ok("told"));
-    wire.close();
-    port
-}
-
 /// A number that only grows lies between what it was before and after.
 #[track_caller]
 fn between(name: &str, before: i64, seen: f64, after: i64) {
@@ -72,7 +63,7 @@ fn a_scrape_is_the_ledger() {
     let mut garbage = Wire::open();
     garbage.exchange([0; 3000], [0; 3000]);
     garbage.close();
-    let port = traffic("/counted");
+    let port = Wire::told("/counted");
     agent.pair(port, "/counted");
     receiver.span("a span", |span| span.is_on(port));
     agent.fence();
@@ -116,7 +107,7 @@ fn runs_of_the_programs_are_told_while_the_kernel_counts_them() {
     let switch = "/proc/sys/kernel/bpf_stats_enabled";
     let was = std::fs::read_to_string(switch).expect("the switch");
     std::fs::write(switch, "1").expect("root may switch it");
-    let port = traffic("/timed");
+    let port = Wire::told("/timed");
     agent.pair(port, "/timed");
     let seen = scrape(address);
     std::fs::write(switch, was).expect("root may switch it");
@@ -137,7 +128,7 @@ fn connections_are_counted_by_service_and_role() {
     let own = std::env::current_exe().expect("it runs");
     let service = own.file_name().expect("a name").to_string_lossy().into_owned();
     for number in 0..CONNECTIONS {
-        let port = traffic(&format!("/metered/{number}"));
+        let port = Wire::told(&format!("/metered/{number}"));
         agent.pair(port, &format!("/metered/{number}"));
     }
     let of = |name: &str, role: &str| format!("wirespan_tcp_{name}{{service_name=\"{service}\",role=\"{role}\"}}");

@@ -8,7 +8,7 @@ use wirespan_tests::PATIENCE;
 use wirespan_tests::agent::{Agent, Launch};
 use wirespan_tests::expect;
 use wirespan_tests::port;
-use wirespan_tests::raw::{Wire, get, ok};
+use wirespan_tests::raw::Wire;
 use wirespan_tests::receiver::{Got, Protocol, Receiver};
 use wirespan_tests::span::{Span, Want, is};
 
@@ -19,16 +19,6 @@ fn agent_for(endpoint: &str, protocol: Protocol) -> Launch {
         Protocol::Http => "http/protobuf",
     };
     Launch::new().env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-}
-
-/// Makes an exchange and closes; gives the server's port.
-#[track_caller]
-fn traffic(path: &str) -> u16 {
-    let mut wire = Wire::open();
-    let port = wire.port;
-    wire.exchange(get(path), ok("told"));
-    wire.close();
-    port
 }
 
 /// What is at the receiver is what was printed, field by field, each span once.
@@ -56,7 +46,7 @@ fn the_same_spans_arrive(protocol: Protocol, gzip: bool) {
         launch = launch.env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
     }
     let agent = launch.start();
-    let port = traffic("/sent");
+    let port = Wire::told("/sent");
     for kind in expect::ENDS {
         let printed = agent.request(kind, port, "/sent");
         let received = receiver.span("the request's span", |span| span.span_id == printed.span_id);
@@ -132,12 +122,12 @@ fn the_same_spans_arrive_by_http_with_gzip() {
 fn a_receiver_may_come_late_and_go_and_come_again(protocol: Protocol) {
     let port = port::unused();
     let agent = agent_for(&format!("http://127.0.0.1:{port}"), protocol).start();
-    let early = traffic("/early");
+    let early = Wire::told("/early");
     agent.pair(early, "/early");
     let receiver = Receiver::start_on(protocol, port);
     receiver.span("the span from before it came", |span| span.is_on(early) && span.path() == "/early");
     let first = receiver.stop();
-    let between = traffic("/between");
+    let between = Wire::told("/between");
     agent.pair(between, "/between");
     let receiver = Receiver::start_on(protocol, port);
     receiver.span("the span from while it was away", |span| span.is_on(between) && span.path() == "/between");
@@ -168,12 +158,12 @@ fn a_busy_receiver_is_asked_again_and_a_refusal_is_final() {
         let receiver = Receiver::start(protocol);
         receiver.got().update(|got| got.refusals = vec![busy, busy]);
         let agent = agent_for(&receiver.endpoint(), protocol).start();
-        let port = traffic("/again");
+        let port = Wire::told("/again");
         receiver.span("the span that was sent again", |span| span.is_on(port) && span.path() == "/again");
         assert_eq!(receiver.got().read(|got| (got.refused, got.refusals.len())), (2, 0));
         // Everything is refused until both spans were sent, in however many requests, and the agent has been told so.
         receiver.got().update(|got| got.refusals = vec![refusal; 1_000]);
-        let refused = traffic("/refused");
+        let refused = Wire::told("/refused");
         agent.pair(refused, "/refused");
         let said_no = receiver.got().wait(PATIENCE, |got| (got.refused > 2).then_some(()));
         assert!(said_no.is_some(), "nothing was sent");
@@ -182,7 +172,7 @@ fn a_busy_receiver_is_asked_again_and_a_refusal_is_final() {
             assert!(Instant::now() < deadline, "not all was sent: {:?}", agent.ledger());
         }
         receiver.got().update(|got| got.refusals.clear());
-        let last = traffic("/last");
+        let last = Wire::told("/last");
         receiver.span("a span after the refusal", |span| span.is_on(last));
         let stopped = agent.stop_whatever_it_says();
         let account = &stopped.ledger.spans["otlp"];
@@ -199,7 +189,7 @@ fn a_busy_receiver_is_asked_again_and_a_refusal_is_final() {
 fn an_unreachable_receiver_is_named_and_what_it_missed_is_counted() {
     let endpoint = format!("http://127.0.0.1:{}", port::unused());
     let agent: Agent = agent_for(&endpoint, Protocol::Http).start();
-    let port = traffic("/missed");
+    let port = Wire::told("/missed");
     agent.pair(port, "/missed");
     let stopped = agent.stop_whatever_it_says();
     assert_eq!(stopped.ended.code(), Some(4), "output failed:\n{}", stopped.ended.stderr);

@@ -1,6 +1,6 @@
 //! The thread that takes records over from the kernel, in time.
 //!
-//! Their buffers there are full after some tens of milliseconds, and on a machine whose CPUs are all busy a thread may wait
+//! Their buffers there are full after five milliseconds at the highest speed and some tens at a usual one, and on a machine whose CPUs are all busy a thread may wait
 //! as long for its turn. So this one does next to nothing, a copy of what there is, and in return goes before all ordinary
 //! work; what is done with the records, ten times the work, waits its turn like everybody else.
 

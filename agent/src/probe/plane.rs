@@ -44,7 +44,7 @@ pub struct Plane {
 pub struct Counts {
     /// Records that programs wanted to emit.
     pub attempted: u64,
-    /// Records refused because a ring buffer was full.
+    /// Records refused because the buffer of a CPU was full.
     pub ring_full: u64,
     /// Packets that could not be read.
     pub bad_packets: u64,

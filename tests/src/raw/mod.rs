@@ -37,6 +37,16 @@ impl Wire {
         Self::to(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
+    /// Makes one exchange, answered with `told`, and closes. The server's port.
+    #[track_caller]
+    pub fn told(path: &str) -> u16 {
+        let mut wire = Self::open();
+        let port = wire.port;
+        wire.exchange(get(path), ok("told"));
+        wire.close();
+        port
+    }
+
     /// A connection to a local address.
     #[must_use]
     #[track_caller]

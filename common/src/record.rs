@@ -17,6 +17,18 @@ pub mod kind {
     pub const EXEC: u16 = 4;
     /// A [`super::Task`]: a process ended.
     pub const EXIT: u16 = 5;
+    /// A [`super::Touch`]: a task took the first bytes of a message from a socket.
+    pub const READ: u16 = 6;
+    /// A [`super::Touch`]: a socket is sent on in another context than before.
+    pub const SEND: u16 = 7;
+    /// A [`super::Relation`]: a thread made another.
+    pub const THREAD: u16 = 8;
+    /// A [`super::Relation`]: a thread woke another of its process.
+    pub const WAKE: u16 = 9;
+    /// A [`super::Routine`]: a goroutine hands a request to a client connection of `net/http`.
+    pub const GO_CALL: u16 = 10;
+    /// A [`super::Routine`]: a goroutine begins to write for a client connection of `net/http`.
+    pub const GO_WRITER: u16 = 11;
     /// From here on: facts that user space found out, in the agent's own encoding. The kernel never writes these.
     pub const FIRST_FACT: u16 = 64;
 }
@@ -215,6 +227,58 @@ pub struct Socket {
     pub reader: TaskId,
 }
 
+/// Which task took what a message begins with from a socket, or gave it to one. 40 bytes.
+///
+/// A read makes one record per message: the first after something was sent on the socket. A send makes one only where
+/// the sender's context is known and is not the one of the last record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Touch {
+    /// `kind` is [`kind::READ`] or [`kind::SEND`].
+    pub header: Header,
+    /// The kernel's socket cookie.
+    pub cookie: u64,
+    /// The task.
+    pub task: TaskId,
+    /// What runs on the task, where its runtime shows it: the id of a goroutine. 0 for unknown.
+    pub context: u64,
+}
+
+/// A thread made or woke another thread of its process. 40 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Relation {
+    /// `kind` is [`kind::THREAD`] or [`kind::WAKE`].
+    pub header: Header,
+    /// Who did it.
+    pub task: TaskId,
+    /// The thread that was made or woken, of the same process.
+    pub other_tid: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// Of a wake-up: the futex that the woken thread waited for, 0 for unknown.
+    pub futex: u64,
+}
+
+/// A goroutine and a client connection of Go's `net/http`. 48 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Routine {
+    /// `kind` is [`kind::GO_CALL`] or [`kind::GO_WRITER`].
+    pub header: Header,
+    /// The thread that it runs on.
+    pub task: TaskId,
+    /// Its id.
+    pub goid: u64,
+    /// Id of the goroutine that started it.
+    pub parent_goid: u64,
+    /// Address of the `net/http.persistConn`: names the connection while it lives.
+    pub connection: u64,
+}
+
 /// Length of a task's name in the kernel, with the NUL at its end.
 pub const COMM_BYTES: usize = 16;
 /// Length of the path kept of an executable, cut at its end, NUL-padded.
@@ -250,6 +314,9 @@ const _: () = {
     assert!(size_of::<Segment>() == 128);
     assert!(size_of::<Socket>() == 184);
     assert!(size_of::<Task>() == 184);
+    assert!(size_of::<Touch>() == 40);
+    assert!(size_of::<Relation>() == 40);
+    assert!(size_of::<Routine>() == 48);
     assert!(core::mem::offset_of!(Segment, local) == 48);
     assert!(core::mem::offset_of!(Segment, sender) == 112);
     assert!(core::mem::offset_of!(Socket, local) == 88);

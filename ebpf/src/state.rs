@@ -88,6 +88,9 @@ pub struct State {
     pub established_ns: u64,
     pub local_first_seq: u32,
     pub remote_first_seq: u32,
+    /// Whether it was told who took the message that is being received. Only tasks touch this.
+    pub took: u32,
+    pub pad: u32,
 }
 
 const _: () = assert!(core::mem::offset_of!(State, sent) == 56 && core::mem::offset_of!(State, reported_ns) == 56 + 64);
@@ -186,6 +189,8 @@ impl State {
         established_ns: 0,
         local_first_seq: 0,
         remote_first_seq: 0,
+        took: 0,
+        pad: 0,
     };
 
     /// Whether somebody chose not to record this socket.

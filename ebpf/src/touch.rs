@@ -6,9 +6,13 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fentry, kprobe},
     programs::{BtfTracePointContext, FEntryContext, ProbeContext},
 };
-use wirespan_common::record::TaskId;
+use wirespan_common::{
+    mode::Mode,
+    record::{TaskId, Touch, kind},
+};
 
 use crate::{
+    emit::emit,
     kernel::{self, Sock},
     state::{self, State},
 };
@@ -60,6 +64,18 @@ fn reads(state: &mut State, task: TaskId) {
         state.reader = task;
         state.choose(task);
     }
+    if state.took == 0 && state.mode < Mode::Opaque as u32 {
+        state.took = 1;
+        emit::<Touch>(kind::READ, |record| {
+            // SAFETY: the slot is ours and large enough for every field.
+            unsafe {
+                (*record).cookie = state.cookie;
+                (*record).task = task;
+                (*record).context = 0;
+            }
+            size_of::<Touch>() as u32
+        });
+    }
 }
 
 #[inline(always)]
@@ -68,5 +84,8 @@ fn sends(state: &mut State, task: TaskId) {
     if state.sender != task {
         state.sender = task;
         state.choose(task);
+    }
+    if state.took != 0 {
+        state.took = 0;
     }
 }

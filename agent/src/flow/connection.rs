@@ -2,7 +2,7 @@
 
 mod learn;
 
-use wirespan_common::record::{Endpoint, Segment, Socket, TaskId, reason, segment};
+use wirespan_common::record::{Endpoint, Segment, Socket, TaskId, Touch, reason, segment};
 
 use super::orphan::Orphan;
 use super::stream::{Piece, Sink, Stream};
@@ -201,6 +201,10 @@ impl<S> Connection<S> {
             }
         }
         self.note_offsets();
+    }
+
+    pub(super) fn touched<C: Consumer<State = S>>(&mut self, touch: &Touch, consumer: &mut C) {
+        consumer.touched(&mut self.facts, &mut self.state, touch);
     }
 
     pub(super) fn refreshed<C: Consumer<State = S>>(&mut self, time: Nanos, consumer: &mut C) {

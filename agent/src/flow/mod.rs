@@ -20,7 +20,7 @@ mod stream;
 #[cfg(test)]
 mod build;
 
-use wirespan_common::record::{Endpoint, TaskId};
+use wirespan_common::record::{Endpoint, TaskId, Touch};
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,6 +203,9 @@ pub trait Consumer {
 
     /// So many bytes of one direction have passed before anything was seen of it: the stream begins after them.
     fn missed(&mut self, _facts: &mut Facts, _state: &mut Self::State, _way: Direction, _time: Nanos, _len: u64) {}
+
+    /// A task took the first bytes of a message, or gives in another context than before.
+    fn touched(&mut self, _facts: &mut Facts, _state: &mut Self::State, _touch: &Touch) {}
 
     /// This end (`Out`) or the other (`In`) will send nothing more.
     fn finished(&mut self, facts: &mut Facts, state: &mut Self::State, way: Direction, time: Nanos);

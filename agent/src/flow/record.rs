@@ -25,6 +25,12 @@ pub enum Record<'a> {
     Socket(record::Socket),
     /// A process was born, became another program or ended; `header.kind` says which.
     Task(record::Task),
+    /// A task took from a socket, or gave to it; `header.kind` says which.
+    Touch(record::Touch),
+    /// A thread made or woke another; `header.kind` says which.
+    Relation(record::Relation),
+    /// A goroutine and a client connection; `header.kind` says how they are related.
+    Routine(record::Routine),
     /// What user space found out.
     Fact {
         /// When.
@@ -42,6 +48,9 @@ impl Record<'_> {
             Self::Segment { segment, .. } => Nanos(segment.header.time_ns),
             Self::Socket(socket) => Nanos(socket.header.time_ns),
             Self::Task(task) => Nanos(task.header.time_ns),
+            Self::Touch(touch) => Nanos(touch.header.time_ns),
+            Self::Relation(relation) => Nanos(relation.header.time_ns),
+            Self::Routine(routine) => Nanos(routine.header.time_ns),
             Self::Fact { time, .. } => *time,
         }
     }
@@ -105,6 +114,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         kind::SEGMENT => decode_segment(bytes),
         kind::SOCKET => decode_socket(bytes),
         kind::FORK | kind::EXEC | kind::EXIT => Ok(Record::Task(fixed(bytes)?.0)),
+        kind::READ | kind::SEND => Ok(Record::Touch(fixed(bytes)?.0)),
+        kind::THREAD | kind::WAKE => Ok(Record::Relation(fixed(bytes)?.0)),
+        kind::GO_CALL | kind::GO_WRITER => Ok(Record::Routine(fixed(bytes)?.0)),
         kind::FIRST_FACT => {
             let (header, body) = fixed::<Header>(bytes)?;
             Ok(Record::Fact { time: Nanos(header.time_ns), fact: serde_json::from_slice(body)? })

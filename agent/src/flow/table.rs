@@ -120,7 +120,12 @@ impl<C: Consumer> Flows<C> {
             Record::Fact { fact: Fact::Listener(listener), .. } => {
                 self.listens(listener.netns, listener.local.port, listener.tgid);
             }
-            Record::Fact { .. } | Record::Task(_) => {}
+            Record::Touch(touch) => {
+                if let Some(slot) = self.by_cookie.get(&Cookie(touch.cookie)).and_then(|&at| slot(&mut self.slots, at)) {
+                    slot.connection.touched(touch, consumer);
+                }
+            }
+            Record::Fact { .. } | Record::Task(_) | Record::Relation(_) | Record::Routine(_) => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wirespan_common::mode::Mode;
+use wirespan_common::record::Touch;
 
 use super::recognise::Finding;
 use super::relate::{Place, Relations};
@@ -71,7 +72,8 @@ impl Core {
         let cookie = match record {
             Record::Segment { segment, .. } => Some(Cookie(segment.cookie)),
             Record::Socket(socket) => Some(Cookie(socket.cookie)),
-            Record::Task(_) | Record::Fact { .. } => None,
+            Record::Touch(touch) => Some(Cookie(touch.cookie)),
+            Record::Task(_) | Record::Relation(_) | Record::Routine(_) | Record::Fact { .. } => None,
         };
         let dropped = self.dropped.iter().find(|(met, _)| Some(*met) == cookie).map(|&(_, reason)| reason);
         self.dropped.clear();
@@ -365,6 +367,10 @@ impl Consumer for Core {
             self.react(facts, state);
         }
         state.reach(way, at.pos.saturating_add(chunk.len()));
+    }
+
+    fn touched(&mut self, facts: &mut Facts, state: &mut State, touch: &Touch) {
+        let _ = self.admits(facts, state, Nanos(touch.header.time_ns));
     }
 
     fn turned(&mut self, state: &mut State, _way: Direction) {

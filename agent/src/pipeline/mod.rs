@@ -108,7 +108,12 @@ impl Pipeline {
             Record::Fact { fact: Fact::Host(host), .. } => self.core.set_host(host),
             Record::Fact { fact: Fact::Clock { boot_to_unix_ns }, .. } => self.core.set_clock(*boot_to_unix_ns),
             Record::Fact { fact: Fact::Process(process), .. } => self.core.processes.learn(process.clone()),
-            Record::Segment { .. } | Record::Socket(_) | Record::Fact { .. } => {}
+            Record::Segment { .. }
+            | Record::Socket(_)
+            | Record::Touch(_)
+            | Record::Relation(_)
+            | Record::Routine(_)
+            | Record::Fact { .. } => {}
         }
     }
 

@@ -116,6 +116,14 @@ labels! {
         AmbiguousJoins => "ambiguous_joins",
         /// Requests that were no longer remembered when their server's end may still have come.
         EvictedJoins => "evicted_joins",
+        /// Calls that were not linked, because it was not sure enough for whom they were made: a span link names who it may be.
+        UnsureLinks => "unsure_links",
+        /// Calls that were not linked, because two proofs named different requests.
+        LinkContradictions => "link_contradictions",
+        /// Requests and processes for whose calls no parent is looked for, because too many were open.
+        EvictedLinks => "evicted_links",
+        /// Spans that could not wait as long as they should for what their links depend on.
+        HurriedLinks => "hurried_links",
         /// Processes forgotten while they lived.
         EvictedProcesses => "evicted_processes",
         /// Runs of a kernel program that the kernel left out, because the program was running on the same CPU already.

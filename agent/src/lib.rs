@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod pipeline;
 pub mod proto;
 pub mod redact;
+pub mod slots;
 pub mod text;
 pub mod trace;
 

@@ -40,6 +40,8 @@ impl<S: Default> Connection<S> {
             dialled: None,
             role: None,
             task: TaskId::default(),
+            opener: TaskId::default(),
+            sender: TaskId::default(),
             netns: 0,
             connecting: None,
             established: None,

@@ -159,6 +159,10 @@ pub struct Facts {
     pub role: Option<Role>,
     /// The process at this end, as well as it is known.
     pub task: TaskId,
+    /// The task that opened the connection, where it was seen doing so.
+    pub opener: TaskId,
+    /// The task that sent last, where that was seen.
+    pub sender: TaskId,
     /// Number of the network namespace; 0 where it is not known.
     pub netns: u32,
     /// When `connect` began; only for connections opened here while we watched.

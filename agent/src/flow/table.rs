@@ -121,7 +121,8 @@ impl<C: Consumer> Flows<C> {
                 self.listens(listener.netns, listener.local.port, listener.tgid);
             }
             Record::Touch(touch) => {
-                if let Some(slot) = self.by_cookie.get(&Cookie(touch.cookie)).and_then(|&at| slot(&mut self.slots, at)) {
+                if let Some(slot) = self.by_cookie.get(&Cookie(touch.cookie)).and_then(|&at| slot(&mut self.slots, at))
+                {
                     slot.connection.touched(touch, consumer);
                 }
             }

@@ -43,7 +43,7 @@ impl Core {
     pub(super) fn new(options: Options, ledger: Arc<Ledger>) -> Self {
         Self {
             processes: Processes::new(options.selection.clone()),
-            relations: Relations::new(Arc::clone(&ledger)),
+            relations: Relations::new(options.link_wait_ns, Arc::clone(&ledger)),
             totals: Totals::default(),
             spans: Vec::new(),
             steering: Vec::new(),
@@ -87,7 +87,7 @@ impl Core {
             && let Some(reason) = self.objection(facts, state, now)
         {
             state.watch = Watch::Suppressed(reason);
-            state.open.clear();
+            state.open.drain(..).for_each(|request| self.relations.family.drop(&request));
             if let Some((tgid, role, counted)) = state.counted.take() {
                 self.totals.taken_back(tgid, role, counted);
             }
@@ -176,6 +176,9 @@ impl Core {
                         let request = self.relations.began(facts, state, role, (number, at), is_wanted);
                         state.open.push_back(request);
                     }
+                    Event::Asked { number, ask } => {
+                        self.relations.family.asked(facts, state, role, *number, std::mem::take(ask));
+                    }
                     Event::Exchange(exchange) => self.exchange(facts, state, role, exchange),
                     Event::Tls(handshake) => state.tls = Some(handshake.clone()),
                     &mut Event::Oddity(oddity) => self.odd(oddity),
@@ -211,6 +214,8 @@ impl Core {
             None => self.relations.began(facts, state, role, (exchange.number, exchange.began), true),
         };
         state.segment.requests += 1;
+        state.free_since = Some(exchange.end);
+        self.relations.family.over(facts, role, &request, exchange);
         // What is said first on a connection needs no firm ground, even if the record of its opening came a little later.
         exchange.marks.resynchronised &= !(facts.from_start && exchange.began.pos == 0);
         if exchange.marks.resynchronised {
@@ -220,6 +225,7 @@ impl Core {
             self.ledger.count(Count::TruncatedHeads);
         }
         if !self.processes.is_wanted(facts.task.tgid) {
+            self.relations.family.drop(&request);
             return;
         }
         let Detail::Http(http) = &exchange.detail;
@@ -237,7 +243,7 @@ impl Core {
         }
         let has_connection_span = self.options.connections == Connections::Spans;
         let (start_unix_ns, end_unix_ns) = self.clock.span(exchange.began.time, exchange.end);
-        self.spans.push(Span {
+        let span = Span {
             trace_id,
             span_id: request.span_id,
             parent: parent.map(|parent| parent.span_id),
@@ -253,7 +259,8 @@ impl Core {
             status: description.status,
             resource: self.processes.resource(facts.task.tgid),
             scope: Scope::L7,
-        });
+        };
+        self.relations.family.finish(request.node, span, exchange.end, &mut self.spans);
     }
 
     /// A part of a connection is over: its span. `ending` is `None` where the connection goes on.
@@ -370,7 +377,9 @@ impl Consumer for Core {
     }
 
     fn touched(&mut self, facts: &mut Facts, state: &mut State, touch: &Touch) {
-        let _ = self.admits(facts, state, Nanos(touch.header.time_ns));
+        if self.admits(facts, state, Nanos(touch.header.time_ns)) {
+            self.relations.family.touched(facts, state, touch);
+        }
     }
 
     fn turned(&mut self, state: &mut State, _way: Direction) {
@@ -410,6 +419,7 @@ impl Consumer for Core {
         if self.admits(facts, &mut state, time) {
             self.end(facts, &mut state, ending, time);
         }
+        state.open.drain(..).for_each(|request| self.relations.family.drop(&request));
         // The kernel forgets the socket by itself.
         self.steering.retain(|(cookie, _)| *cookie != facts.cookie);
     }

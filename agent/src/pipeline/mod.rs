@@ -2,9 +2,11 @@
 //!
 //! One record at a time: [`Pipeline`] reads it, `flow` finds its connection and calls the [`core`], which decides
 //! whether the connection is traced, which protocol is spoken (`recognise`), and makes spans of what the parser says.
-//! What a connection's ends are to each other is `relate`'s business, what is kept per connection is in `state`.
+//! What a connection's ends are to each other is `relate`'s business, what the requests of a process are to each other
+//! `family`'s, what is kept per connection is in `state`.
 
 mod core;
+mod family;
 mod recognise;
 mod relate;
 mod state;
@@ -67,6 +69,7 @@ impl Pipeline {
         self.now = self.now.max(decoded.time());
         self.lend(out);
         self.learn(&decoded);
+        self.core.relations.family.tick(self.now, &mut self.core.spans);
         self.flows.push(&decoded, &mut self.core, &self.ledger);
         // A timer that was due may have touched other connections: only what the record itself met decides.
         let dropped = self.core.take_dropped(&decoded);
@@ -82,6 +85,7 @@ impl Pipeline {
     pub fn finish(&mut self, out: &mut Output) {
         self.lend(out);
         self.flows.finish(self.now, &mut self.core, &self.ledger);
+        self.core.relations.family.release_all(&mut self.core.spans);
         self.hand_over(out);
     }
 
@@ -128,6 +132,7 @@ impl Pipeline {
         if !self.core.steering.is_empty() {
             out.steering.append(&mut self.core.steering);
         }
+        self.core.relations.family.count();
         for (count, n) in [
             (Count::EvictedJoins, self.core.relations.take_evicted()),
             (Count::EvictedProcesses, self.core.processes.take_forgotten()),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use wirespan_common::record::Endpoint;
 
+use super::family::Family;
 use super::state::{Request, State};
 use crate::flow::{At, Facts, Nanos, Role};
 use crate::ledger::{Count, Ledger};
 use crate::proto::http1::Http;
+use crate::trace::ancestry::Node;
 use crate::trace::connection::Lineage;
 use crate::trace::context::{Context, SAMPLED};
 use crate::trace::ids::{Ids, Subject};
@@ -18,6 +20,7 @@ use crate::trace::span::{SpanId, TraceId};
 
 /// Ids, and ends that wait for their other end.
 pub(super) struct Relations {
+    pub(super) family: Family,
     ids: Ids,
     requests: Joiner,
     connections: Joiner,
@@ -46,8 +49,9 @@ const MAX_OWN: usize = 256;
 const MAX_OWN_OLD: usize = 16;
 
 impl Relations {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(link_wait_ns: u64, ledger: Arc<Ledger>) -> Self {
         Self {
+            family: Family::new(link_wait_ns, Arc::clone(&ledger)),
             ids: Ids::default(),
             requests: Joiner::default(),
             connections: Joiner::with_room_for(MAX_KEYS / 4),
@@ -78,19 +82,27 @@ impl Relations {
         let (of, subject) = (state.instance(facts), Subject::Exchange(number));
         let server_pos = state.reached(role.way_of_server());
         let keys = Key::of_request(facts, role, at.pos, server_pos);
+        let (span_id, trace_id) = (self.ids.span(of, Some(role), subject), self.ids.trace(of, Some(role), subject));
+        let node = self.family.born(span_id, trace_id);
         let mut request = Request {
             number,
             began: at,
             server_pos,
-            span_id: self.ids.span(of, Some(role), subject),
-            trace_id: self.ids.trace(of, Some(role), subject),
+            span_id,
+            trace_id,
             keys,
             is_wanted,
             client: None,
+            node,
+            client_node: None,
+            handle: None,
+            ask: None,
         };
         match role {
             Role::Client => self.offer(facts, &request),
-            Role::Server => request.client = self.client_of(facts, &request).0,
+            Role::Server => {
+                self.find_client(facts, &mut request);
+            }
         }
         request
     }
@@ -98,8 +110,8 @@ impl Relations {
     /// A client's request can be found by its server's end from now on.
     fn offer(&mut self, facts: &Facts, request: &Request) {
         if request.is_wanted {
-            let Request { trace_id, span_id, began, keys, .. } = *request;
-            let end = End { cookie: facts.cookie, trace_id, span_id, time: began.time };
+            let Request { trace_id, span_id, began, keys, node, .. } = *request;
+            let end = End { cookie: facts.cookie, trace_id, span_id, node: Some(node), time: began.time };
             keys.into_iter().flatten().for_each(|key| self.requests.offer(key, end, began.time));
         }
     }
@@ -109,22 +121,29 @@ impl Relations {
         if role == Role::Server && request.keys[0].is_none() && facts.from_start {
             self.meet_again(facts, request);
         }
-        let client = match (role, request.client) {
+        match (role, request.client) {
             (Role::Client, _) => {
                 request.keys.into_iter().flatten().for_each(|key| self.requests.release(key, facts.cookie, end));
-                None
             }
-            (Role::Server, Some(client)) => Some(client),
+            (Role::Server, Some(_)) => {}
             // The client's end may have been told about after this one.
             (Role::Server, None) => {
-                let (client, is_ambiguous) = self.client_of(facts, request);
-                if is_ambiguous {
+                if self.find_client(facts, request) {
                     self.ledger.count(Count::AmbiguousJoins);
                 }
-                client
             }
+        }
+        let client = request.client;
+        // A context that was only passed on names no span of this side's client: the client's own span stands between.
+        let is_passed_on = match role {
+            Role::Client => self.family.passes_on(request.node),
+            Role::Server => request.client_node.is_some_and(|client| self.family.passes_on(client)),
         };
-        if let Some(context) = Context::of(http) {
+        let context = Context::of(http);
+        if is_passed_on && let Some(Context { trace_id, flags, state, .. }) = context {
+            return Place { trace_id, parent: client, flags, trace_state: state, beside: None };
+        }
+        if let Some(context) = context {
             let parent = Tie {
                 trace_id: context.trace_id,
                 span_id: context.parent,
@@ -148,19 +167,30 @@ impl Relations {
     /// The handshake became known after the request had begun: there is better evidence of its other end now.
     fn meet_again(&mut self, facts: &Facts, request: &mut Request) {
         request.keys = Key::of_request(facts, Role::Server, request.began.pos, request.server_pos);
-        if let (Some(client), _) = self.client_of(facts, request) {
+        self.find_client(facts, request);
+    }
+
+    /// Looks for the client's end of a request that a server received; whether there were several.
+    fn find_client(&mut self, facts: &Facts, request: &mut Request) -> bool {
+        let (found, is_ambiguous) = self.client_of(facts, request);
+        if let Some((client, node)) = found {
             request.client = Some(client);
+            request.client_node = node;
+            if let Some(node) = node {
+                self.family.join(request.node, node);
+            }
         }
+        is_ambiguous
     }
 
     /// The client's span of a request that a server received; and whether there were several.
-    fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<Tie>, bool) {
+    fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<(Tie, Option<Node>)>, bool) {
         let mut is_ambiguous = false;
         for key in request.keys.into_iter().flatten() {
             match self.requests.find(key, facts.cookie, request.began.time) {
                 Match::One(end) => {
                     request.keys.into_iter().flatten().for_each(|key| self.requests.withdraw(key));
-                    return (Some(tie(end, key)), false);
+                    return (Some((tie(end, key), end.node)), false);
                 }
                 Match::Ambiguous => is_ambiguous = true,
                 Match::None => {}
@@ -179,7 +209,7 @@ impl Relations {
                 let lineage = self.lineage(facts, state);
                 let time = facts.connecting.unwrap_or(facts.first_seen).min(facts.first_seen);
                 let (trace_id, span_id) = (lineage.trace_id, lineage.first);
-                self.connections.offer(key, End { cookie: facts.cookie, trace_id, span_id, time }, now);
+                self.connections.offer(key, End { cookie: facts.cookie, trace_id, span_id, node: None, time }, now);
                 // What was asked in the SYN began before there was anything to know it by.
                 for request in state.open.iter_mut().filter(|request| request.keys[0].is_none()) {
                     request.keys = Key::of_request(facts, role, request.began.pos, request.server_pos);
@@ -243,7 +273,7 @@ impl Relations {
         };
         let time = facts.first_seen.min(now);
         // Only who it is matters: it has no span.
-        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), time };
+        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), node: None, time };
         self.own.offer(key, end, now);
         true
     }

@@ -3,16 +3,20 @@
 use std::collections::VecDeque;
 
 use wirespan_common::mode::Mode;
+use wirespan_common::record::TaskId;
 
 use super::recognise::Recognition;
 use crate::flow::{At, Direction, Facts, Nanos, Role};
 use crate::ledger::Reason;
 use crate::proto::Parser;
+use crate::proto::ask::Ask;
 use crate::proto::tls::Handshake;
 use crate::trace::address::Addresses;
+use crate::trace::ancestry::Node;
 use crate::trace::connection::{Lineage, Reported};
 use crate::trace::ids::Instance;
 use crate::trace::join::Key;
+use crate::trace::ladder::Handle;
 use crate::trace::link::Tie;
 use crate::trace::span::{SpanId, TraceId};
 
@@ -45,6 +49,10 @@ pub(super) struct State {
     /// The process and the epoch of the process table for which the selection was asked.
     pub(super) asked: Option<(u32, u64)>,
     pub(super) mode: Option<Mode>,
+    /// The task that took the last message.
+    pub(super) reader: TaskId,
+    /// When the last exchange was over.
+    pub(super) free_since: Option<Nanos>,
 }
 
 /// What is done with the bytes.
@@ -74,6 +82,14 @@ pub(super) struct Request {
     pub(super) is_wanted: bool,
     /// The client's span, if this is the server.
     pub(super) client: Option<Tie>,
+    /// Its place among its ancestors.
+    pub(super) node: Node,
+    /// The client's end of it, if this is the server and that was found.
+    pub(super) client_node: Option<Node>,
+    /// Its place in the process that answers or makes it.
+    pub(super) handle: Option<Handle>,
+    /// What its head says, until a task has taken it.
+    pub(super) ask: Option<Box<Ask>>,
 }
 
 /// The part of a connection that was not reported yet.

@@ -4,6 +4,7 @@
 //! where a message may begin. Its state is bounded. A new protocol is one file (or folder) here and one line in
 //! [`PROTOCOLS`].
 
+pub mod ask;
 pub mod http1;
 pub mod tls;
 
@@ -70,6 +71,13 @@ pub enum Event {
         number: u64,
         /// Where the request begins; `time` is when its first byte passed.
         at: At,
+    },
+    /// The head of a request is complete: what it asks, and the ids that it carries.
+    Asked {
+        /// The number of its [`Event::Began`].
+        number: u64,
+        /// What the head says.
+        ask: ask::Ask,
     },
     /// A request and what became of it.
     Exchange(Exchange),

@@ -53,6 +53,15 @@ impl Addresses {
     }
 }
 
+/// An endpoint as one number: equal for equal endpoints, and the same on every machine.
+#[must_use]
+pub fn number(endpoint: Endpoint) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let bytes = endpoint.addr.into_iter().chain(endpoint.port.to_be_bytes());
+    // FNV-1a (Fowler, Noll and Vo).
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
 /// The address of an endpoint; IPv4 where the socket speaks IPv4, mapped or not.
 #[must_use]
 pub fn ip(endpoint: &Endpoint) -> IpAddr {

@@ -3,6 +3,7 @@
 
 use super::link::Method;
 use super::span::{SpanId, TraceId};
+use crate::proto::ask::Sent;
 use crate::proto::http1::Http;
 
 /// A context that came with a request: it decides the trace and the parent.
@@ -42,6 +43,13 @@ impl Context {
         let (trace_id, parent, flags) = b3(http.b3.as_deref()?)?;
         Some(Self { trace_id, parent, flags, state: String::new(), method: Method::B3 })
     }
+}
+
+/// The trace that a request belongs to, as the application said.
+#[must_use]
+pub fn trace_of(sent: &Sent) -> Option<TraceId> {
+    let w3c = sent.traceparent.as_deref().and_then(traceparent);
+    w3c.or_else(|| b3(sent.b3.as_deref()?)).map(|(trace_id, _, _)| trace_id)
 }
 
 /// Trace id, parent id and flags of a `traceparent`; `None` where the standard says to ignore it.

@@ -24,6 +24,8 @@ pub(crate) fn facts(role: Role) -> Facts {
         dialled: None,
         role: Some(role),
         task: TaskId { tid: 100 + cookie.0 as u32, tgid: 100 + cookie.0 as u32 },
+        opener: TaskId::default(),
+        sender: TaskId::default(),
         netns: 1,
         connecting: None,
         established: None,

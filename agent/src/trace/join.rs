@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use foldhash::{HashMap, HashMapExt as _};
 
+use super::ancestry::Node;
 use super::span::{SpanId, TraceId};
 use crate::flow::{Cookie, Facts, Nanos, Role};
 
@@ -48,6 +49,8 @@ pub struct End {
     pub trace_id: TraceId,
     /// Its span.
     pub span_id: SpanId,
+    /// The request, if it is one that was made here.
+    pub node: Option<Node>,
     /// When the first byte left, or the connection was made.
     pub time: Nanos,
 }
@@ -253,6 +256,7 @@ mod tests {
             cookie: Cookie(cookie),
             trace_id: TraceId([1; 16]),
             span_id: SpanId([cookie as u8; 8]),
+            node: None,
             time: Nanos(time),
         }
     }

@@ -9,6 +9,16 @@ pub enum Method {
     Traceparent,
     /// The application sent a `b3`.
     B3,
+    /// The same well-known id came with the request and left with the call.
+    SameId,
+    /// A value that looks like an id, of a header that proved to carry ids, came with the request and left with the call.
+    LearntId,
+    /// The process answers each request on a thread of its own, and that thread made the call.
+    Thread,
+    /// A goroutine made the call that answers the request, or that one of its children is.
+    Goroutine,
+    /// What requests of this kind do and when, compared with everything else that was open.
+    Alignment,
     /// Both ends of a connection are on this machine: the bytes have the same TCP sequence numbers.
     TcpSeq,
     /// A request was seen on its connection.
@@ -24,6 +34,11 @@ impl Method {
         match self {
             Self::Traceparent => "traceparent",
             Self::B3 => "b3",
+            Self::SameId => "same-id",
+            Self::LearntId => "learnt-id",
+            Self::Thread => "thread",
+            Self::Goroutine => "goroutine",
+            Self::Alignment => "alignment",
             Self::TcpSeq => "tcp-seq",
             Self::Connection => "connection",
             Self::Segment => "segment",

@@ -1,6 +1,7 @@
 //! Exchanges to spans, spans to traces.
 
 pub mod address;
+pub mod ancestry;
 pub mod attributes;
 pub mod clock;
 pub mod connection;
@@ -13,6 +14,7 @@ pub mod http;
 pub mod ids;
 pub mod join;
 pub mod key;
+pub mod ladder;
 pub mod legacy;
 pub mod link;
 pub mod process;

@@ -150,6 +150,11 @@ impl<S> Connection<S> {
             Some(Role::Client) => (known([sender, sender]), known([opener, reader])),
             Some(Role::Server) | None => (known([reader, sender]), known([opener, opener])),
         };
+        for (fact, new) in [(&mut self.facts.sender, sender), (&mut self.facts.opener, opener)] {
+            if new.tid != 0 {
+                *fact = new;
+            }
+        }
         let current = Some(self.facts.task).filter(|task| task.tgid != 0);
         self.facts.task = working.or(current).or(stands_in).unwrap_or_default();
     }

@@ -10,6 +10,7 @@ use super::b3::B3;
 use super::fields::{Field, Fields, line_feed, lossy, text, token_len};
 use super::framing::Lengths;
 use super::guess::well_known;
+use crate::proto::ask::{Ask, Sent};
 use crate::text::Text;
 
 /// Looks for the empty line that ends a head, across any pieces.
@@ -34,6 +35,8 @@ pub(super) struct Request {
     pub(super) expects: bool,
     /// Some lines break the rules.
     pub(super) malformed: bool,
+    /// What ties it to other requests.
+    pub(super) ask: Ask,
 }
 
 /// A response's head.
@@ -115,6 +118,11 @@ impl Request {
         http.b3 = context.b3.single();
         http.traceparent = context.traceparent.filter(|_| context.traceparents == 1);
         http.forwarded = context.forwarded.or(context.forwarded_for);
+        request.ask.target(&http.method, &http.target);
+        if http.traceparent.is_some() || http.b3.is_some() {
+            let sent = Sent { traceparent: http.traceparent.clone(), b3: http.b3.clone() };
+            request.ask.context = Some(Box::new(sent));
+        }
         Some(request)
     }
 
@@ -129,6 +137,7 @@ impl Request {
                 *place = Some(usual_text(&field, usual));
             }
         };
+        self.ask.header(field.name, field.value());
         match field.name.len() {
             4 if field.is("host") => first_usual(&mut http.host, &mut usual.host),
             6 if field.is("expect") => self.expects |= field.value().eq_ignore_ascii_case(b"100-continue"),

@@ -89,6 +89,9 @@ impl Http1 {
         if request.malformed {
             out.push(Event::Oddity(Oddity::Malformed));
         }
+        if let Sending::Open(number) = self.sending {
+            out.push(Event::Asked { number, ask: request.ask });
+        }
         let framing = request.lengths.of_request();
         let tunnel = request.connects && framing == Framing::None;
         if let Some(part) = self.client.enter(framing, cut) {

@@ -1,0 +1,322 @@
+//! Links inside a process: which request that a process answers is a call of it made for?
+//!
+//! A ladder of evidence. Each tier is one file; here it is decided:
+//!
+//! - T0 [`token`]: an id that came with the request leaves with the call.
+//! - T1 [`thread`]: the process answers each request on a thread of its own.
+//! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared.
+//!
+//! T0 and T1 decide at once; where they contradict each other nothing is linked, and that is counted. The rest waits until
+//! the call's span is given away, so that what happens after the call can speak. A link that is not sure enough is not made.
+
+pub mod evidence;
+
+mod align;
+mod plan;
+mod process;
+mod thread;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use foldhash::HashMap;
+use wirespan_common::record::TaskId;
+
+use self::evidence::{Decision, Evidence};
+use self::process::{Call, Cause, MAX_PARENTS, MAX_RIVALS, Parent, Process};
+use super::ancestry::Node;
+use super::link::{CERTAIN, Method};
+use crate::flow::Nanos;
+use crate::proto::ask::{Ask, Token, Trust};
+use crate::slots::Key;
+
+/// How sure a link must be to be made.
+pub const THRESHOLD: f64 = 0.9;
+/// Processes that are followed, the ones that were idle longest go first.
+const MAX_PROCESSES: usize = 4_096;
+/// A process that did nothing for so long is forgotten.
+const IDLE_NS: u64 = 300_000_000_000;
+/// How sure a link by an id in an unknown header is.
+const BY_LEARNT_ID: f64 = 0.99;
+
+/// A request or a call in the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle {
+    tgid: u32,
+    key: Key,
+}
+
+/// A call, when it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// The call.
+    pub node: Node,
+    /// Who sends it.
+    pub task: TaskId,
+    /// When it is sent.
+    pub sent: Nanos,
+    /// On a connection that was opened for it: when and by whom.
+    pub opened: Option<(Nanos, TaskId)>,
+    /// Since when the connection was free, where it was used before.
+    pub free_since: Option<Nanos>,
+    /// Where it goes, as a number.
+    pub destination: u64,
+}
+
+/// What became of a call when it was made.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// It is decided: its process answers nobody, or there is proof.
+    Decided(Decision),
+    /// It has to be asked for again.
+    Open(Handle),
+}
+
+/// All processes that answer requests.
+#[derive(Debug, Default)]
+pub struct Ladder {
+    processes: HashMap<u32, Process>,
+    contradictions: u64,
+    evicted: u64,
+}
+
+impl Ladder {
+    /// A task took a request.
+    pub fn received(&mut self, node: Node, task: TaskId, at: Nanos) -> Option<Handle> {
+        if task.tgid == 0 {
+            return None;
+        }
+        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&task.tgid) {
+            self.make_room(at);
+        }
+        let process = self.processes.entry(task.tgid).or_default();
+        process.last_used = at;
+        if process.open.len() >= MAX_PARENTS {
+            self.evicted += 1;
+            return None;
+        }
+        let parent = Parent {
+            node,
+            operation: 0,
+            read: at,
+            tid: task.tid,
+            answered: None,
+            calls: Vec::new(),
+            is_blurred: false,
+        };
+        let key = process.parents.insert(parent);
+        process.open.push(key);
+        process.took(task.tid, Cause::Request(key), at);
+        Some(Handle { tgid: task.tgid, key })
+    }
+
+    /// The head of a request that was received is complete.
+    pub fn asked(&mut self, handle: Handle, ask: &Ask) {
+        let Some(process) = self.processes.get_mut(&handle.tgid) else { return };
+        let Some(parent) = process.parents.get_mut(handle.key) else { return };
+        parent.operation = ask.operation;
+        let node = parent.node;
+        for &token in ask.tokens.iter().flatten() {
+            process.tokens.came(token, node);
+        }
+    }
+
+    /// A process makes a call.
+    pub fn called(&mut self, made: &Made, ask: &Ask) -> Outcome {
+        let Some(process) = self.processes.get_mut(&made.task.tgid) else {
+            return Outcome::Decided(Decision::default());
+        };
+        process.last_used = made.sent;
+        let operation = (ask.operation ^ made.destination.rotate_left(13)).max(1);
+        process.count_call(operation);
+        let (at, tid) = match made.opened {
+            Some((at, opener)) if opener.tid != 0 => (at, opener.tid),
+            _ => (made.sent, made.task.tid),
+        };
+        let call = Call {
+            node: made.node,
+            operation,
+            made: at,
+            tid,
+            free_since: made.free_since,
+            cause: process.cause_at(tid, at),
+            heard: None,
+            is_over: false,
+            owner: None,
+            rivals: [None; MAX_RIVALS],
+            proof: None,
+            decision: None,
+        };
+        let by_id = process.by_id(&ask.tokens);
+        let by_thread = process.by_thread(&call);
+        let is_contradiction = by_id.zip(by_thread).is_some_and(|((one, _), (other, _))| one != other);
+        let key = process.add(call);
+        let handle = Handle { tgid: made.task.tgid, key };
+        if is_contradiction {
+            self.contradictions += 1;
+            let decision = Decision { candidate: by_id.map(|(_, evidence)| evidence), ..Decision::default() };
+            process.decided(key, decision);
+            return Outcome::Open(handle);
+        }
+        match by_id.or(by_thread) {
+            Some((parent, evidence)) => {
+                process.prove(key, parent, evidence);
+                let is_background =
+                    process.parents.get(parent).is_some_and(|parent| parent.answered.is_some_and(|end| end <= at));
+                process.decided(key, Decision { parent: Some(evidence), candidate: None, is_background });
+            }
+            None => process.assign(key),
+        }
+        Outcome::Open(handle)
+    }
+
+    /// A task took the answer to a call.
+    pub fn heard(&mut self, call: Handle, task: TaskId, at: Nanos) {
+        if let Some(process) = self.processes.get_mut(&call.tgid) {
+            process.heard(call.key, at);
+            process.took(task.tid, Cause::Answer(call.key), at);
+        }
+    }
+
+    /// A call is over.
+    pub fn call_over(&mut self, call: Handle, at: Nanos) {
+        if let Some(process) = self.processes.get_mut(&call.tgid)
+            && let Some(call) = process.calls.get_mut(call.key)
+        {
+            // An answer that nobody was seen to take.
+            call.heard.get_or_insert(at);
+            call.is_over = true;
+        }
+    }
+
+    /// A request was answered, or will never be. `sender` is the task that did it, `began` when it began to.
+    pub fn answered(&mut self, request: Handle, sender: TaskId, began: Option<Nanos>, now: Nanos) {
+        let Some(process) = self.processes.get_mut(&request.tgid) else { return };
+        process.answered(request.key, sender.tid, began, now);
+        process.forget(now, Process::learn);
+    }
+
+    /// Whose call it is, as far as that can be told now. It stays so.
+    pub fn decide(&mut self, call: Handle) -> Decision {
+        self.processes.get_mut(&call.tgid).map(|process| process.decide(call.key)).unwrap_or_default()
+    }
+
+    /// What was decided already.
+    #[must_use]
+    pub fn decision(&self, call: Handle) -> Option<Decision> {
+        self.processes.get(&call.tgid)?.calls.get(call.key)?.decision
+    }
+
+    /// Calls since the last question whose proofs contradicted each other.
+    pub fn take_contradictions(&mut self) -> u64 {
+        std::mem::take(&mut self.contradictions)
+    }
+
+    /// Requests since the last question that were not followed for want of room.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
+    fn make_room(&mut self, now: Nanos) {
+        self.processes.retain(|_, process| now.0.saturating_sub(process.last_used.0) <= IDLE_NS);
+        if self.processes.len() >= MAX_PROCESSES
+            && let Some(oldest) = self.processes.iter().map(|(&tgid, process)| (process.last_used, tgid)).min()
+        {
+            self.processes.remove(&oldest.1);
+            self.evicted += 1;
+        }
+    }
+}
+
+impl Process {
+    fn add(&mut self, call: Call) -> Key {
+        let made = call.made;
+        let key = self.calls.insert(call);
+        let mut at = self.recent.len();
+        while at > 0 && self.recent.get(at - 1).and_then(|&other| self.calls.get(other)).is_some_and(|c| c.made > made)
+        {
+            at -= 1;
+        }
+        self.recent.insert(at, key);
+        key
+    }
+
+    /// T0.
+    fn by_id(&self, tokens: &[Option<Token>]) -> Option<(Key, Evidence)> {
+        let (node, trust) =
+            tokens.iter().flatten().find_map(|&token| Some((self.tokens.origin(token)?, token.trust)))?;
+        let of_node = |&&key: &&Key| self.parents.get(key).is_some_and(|parent| parent.node == node);
+        let parent = *self.open.iter().find(of_node).or_else(|| self.closed.iter().rev().find(of_node))?;
+        let (tier, strength) = match trust {
+            Trust::Context => (Method::Traceparent, CERTAIN),
+            Trust::Known => (Method::SameId, CERTAIN),
+            Trust::Learnt => (Method::LearntId, BY_LEARNT_ID),
+        };
+        Some((parent, Evidence { parent: node, tier, strength }))
+    }
+
+    /// T1, threads.
+    fn by_thread(&self, call: &Call) -> Option<(Key, Evidence)> {
+        if !self.habit.is_proven() || self.threads.get(&call.tid)?.open != 1 {
+            return None;
+        }
+        let key = self.stands_for(call.cause?)?;
+        let parent = self.parents.get(key).filter(|parent| parent.tid == call.tid && parent.answered.is_none())?;
+        let evidence = Evidence { parent: parent.node, tier: Method::Thread, strength: thread::STRENGTH };
+        Some((key, evidence))
+    }
+
+    fn prove(&mut self, key: Key, parent: Key, evidence: Evidence) {
+        self.give(key, Some(parent));
+        if let Some(call) = self.calls.get_mut(key) {
+            call.proof = Some(evidence);
+        }
+    }
+
+    fn decided(&mut self, key: Key, decision: Decision) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.decision = Some(decision);
+        }
+    }
+
+    fn heard(&mut self, key: Key, at: Nanos) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.heard = Some(at);
+        }
+    }
+
+    fn answered(&mut self, key: Key, sender: u32, began: Option<Nanos>, now: Nanos) {
+        let Some(at) = self.open.iter().position(|&open| open == key) else { return };
+        self.open.remove(at);
+        self.closed.push_back(key);
+        let Some(parent) = self.parents.get_mut(key) else { return };
+        parent.answered = Some(began.unwrap_or(now));
+        parent.is_blurred |= began.is_none();
+        let tid = parent.tid;
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            let is_kept = sender == tid && thread.open == 1;
+            thread.open = thread.open.saturating_sub(1);
+            if began.is_some() {
+                self.habit.note(is_kept);
+            }
+        }
+        self.improve(key);
+    }
+
+    fn decide(&mut self, key: Key) -> Decision {
+        let Some(call) = self.calls.get(key) else { return Decision::default() };
+        if let Some(decision) = call.decision {
+            return decision;
+        }
+        if let Some(owner) = call.owner {
+            self.improve(owner);
+        }
+        let evidence = self.weigh(key);
+        let is_sure = evidence.is_some_and(|evidence| evidence.strength >= THRESHOLD);
+        let (parent, candidate) = if is_sure { (evidence, None) } else { (None, evidence) };
+        let decision = Decision { parent, candidate, is_background: false };
+        self.decided(key, decision);
+        decision
+    }
+}

@@ -1,0 +1,208 @@
+//! The requests that a process answers and the calls that it makes, with what is known of each.
+
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
+
+use super::evidence::{Decision, Evidence};
+use super::plan::Plans;
+use super::thread::Habit;
+use super::token::Tokens;
+use crate::flow::Nanos;
+use crate::slots::{Key, Slots};
+use crate::trace::ancestry::Node;
+
+/// A process.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    /// Requests that it answers, until nothing more can be learnt from them.
+    pub(super) parents: Slots<Parent>,
+    /// Those of them that are not answered, the oldest first.
+    pub(super) open: Vec<Key>,
+    /// Those of them that are answered, the oldest first.
+    pub(super) closed: VecDeque<Key>,
+    /// Calls that it makes, as long as the requests are kept that may have made them.
+    pub(super) calls: Slots<Call>,
+    /// Calls in the order in which they were made.
+    pub(super) recent: VecDeque<Key>,
+    /// What its threads did last.
+    pub(super) threads: HashMap<u32, Thread>,
+    pub(super) plans: Plans,
+    /// How often a call of an operation was made while the process answered nobody, and how often at all.
+    pub(super) orphans: HashMap<u64, (u32, u32)>,
+    pub(super) tokens: Tokens,
+    pub(super) habit: Habit,
+    pub(super) last_used: Nanos,
+}
+
+/// A request that a process answers.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pub(super) node: Node,
+    /// What kind of request it is; 0 while its head is not complete.
+    pub(super) operation: u64,
+    /// When a task took it.
+    pub(super) read: Nanos,
+    /// The task.
+    pub(super) tid: u32,
+    /// When its answer began to be sent.
+    pub(super) answered: Option<Nanos>,
+    /// Its calls as far as they are known or assumed, in the order in which they were made.
+    pub(super) calls: Vec<Key>,
+    /// Something about it was not seen: nothing is learnt from it.
+    pub(super) is_blurred: bool,
+}
+
+/// A call that a process makes.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) node: Node,
+    /// What is called: never 0.
+    pub(super) operation: u64,
+    /// When it was decided upon: when it was sent, or for the first one on a connection when that was opened.
+    pub(super) made: Nanos,
+    /// The task that made it.
+    pub(super) tid: u32,
+    /// Since when its connection was free; `None` for the first call on a connection.
+    pub(super) free_since: Option<Nanos>,
+    /// What the thread was busy with when it made the call.
+    pub(super) cause: Option<Cause>,
+    /// When a task took its answer.
+    pub(super) heard: Option<Nanos>,
+    pub(super) is_over: bool,
+    /// Whose it is assumed to be.
+    pub(super) owner: Option<Key>,
+    /// Others whose it might be.
+    pub(super) rivals: [Option<Key>; MAX_RIVALS],
+    /// Evidence that needs no comparing.
+    pub(super) proof: Option<Evidence>,
+    /// What was decided; nothing changes any more.
+    pub(super) decision: Option<Decision>,
+}
+
+/// Other candidates of a call that are remembered.
+pub(super) const MAX_RIVALS: usize = 4;
+
+/// What a thread took last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A request.
+    Request(Key),
+    /// The answer to a call.
+    Answer(Key),
+}
+
+/// A thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Thread {
+    /// What it took last, the latest last.
+    took: [Option<(Nanos, Cause)>; REMEMBERED],
+    /// Requests that it took and that are not answered.
+    pub(super) open: u32,
+}
+
+/// What a thread took is remembered so far back: a connection is opened some turns of an event loop before it is used.
+const REMEMBERED: usize = 8;
+
+/// Requests that a process may answer at once and be followed. More are not linked, and counted.
+pub(super) const MAX_PARENTS: usize = 4_096;
+/// Calls of a process that are kept.
+pub(super) const MAX_CALLS: usize = 16_384;
+/// Calls of one request that are compared. The rest of a larger fan-out is linked by proof only.
+pub(super) const MAX_FAN_OUT: usize = 64;
+/// Threads of a process that are remembered.
+const MAX_THREADS: usize = 4_096;
+/// Operations of calls that are counted.
+const MAX_OPERATIONS: usize = 1_024;
+/// So long after its answer a request is compared with others: the wait before a call's span is given away, and what
+/// overlaps it.
+const KEPT_NS: u64 = 3_000_000_000;
+
+impl Process {
+    /// Whether a thread was busy with a request when it made a call; `None` where that is not known.
+    #[must_use]
+    pub(super) fn is_adjacent(&self, call: &Call, parent: Key) -> Option<bool> {
+        match call.cause? {
+            Cause::Request(request) => Some(request == parent),
+            Cause::Answer(answer) => self.calls.get(answer)?.owner.map(|owner| owner == parent),
+        }
+    }
+
+    /// Whose request a cause stands for.
+    #[must_use]
+    pub(super) fn stands_for(&self, cause: Cause) -> Option<Key> {
+        match cause {
+            Cause::Request(request) => Some(request),
+            Cause::Answer(answer) => self.calls.get(answer)?.owner,
+        }
+    }
+
+    /// A thread took something.
+    pub(super) fn took(&mut self, tid: u32, cause: Cause, at: Nanos) {
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
+            // Threads that are gone are not told about: begin anew.
+            self.threads.clear();
+        }
+        let thread = self.threads.entry(tid).or_default();
+        thread.took.rotate_left(1);
+        thread.took[REMEMBERED - 1] = Some((at, cause));
+        if matches!(cause, Cause::Request(_)) {
+            thread.open += 1;
+        }
+    }
+
+    /// What a thread had taken last at a time.
+    #[must_use]
+    pub(super) fn cause_at(&self, tid: u32, at: Nanos) -> Option<Cause> {
+        let took = self.threads.get(&tid)?.took.iter().rev().flatten();
+        took.into_iter().find(|(when, _)| *when <= at).map(|&(_, cause)| cause)
+    }
+
+    /// Counts a call, and whether anybody could have made it.
+    pub(super) fn count_call(&mut self, operation: u64) {
+        if self.orphans.len() >= MAX_OPERATIONS && !self.orphans.contains_key(&operation) {
+            return;
+        }
+        let is_orphan = u32::from(self.open.is_empty());
+        let (orphans, all) = self.orphans.entry(operation).or_default();
+        *orphans += is_orphan;
+        *all += 1;
+    }
+
+    /// How likely a call of this operation is made for nobody.
+    #[must_use]
+    pub(super) fn orphan_share(&self, operation: u64) -> f64 {
+        /// What is expected before anything was seen, and as how many sightings it counts.
+        const EXPECTED: f64 = 0.01;
+        let (orphans, all) = self.orphans.get(&operation).copied().unwrap_or_default();
+        (f64::from(orphans) + EXPECTED) / (f64::from(all) + 1.0)
+    }
+
+    /// Takes what is too old to matter out. Requests that are over are handed to `retire` with their calls still there.
+    pub(super) fn forget(&mut self, now: Nanos, mut retire: impl FnMut(&mut Self, Key)) {
+        while let Some(&oldest) = self.closed.front() {
+            let answered = self.parents.get(oldest).and_then(|parent| parent.answered);
+            let is_old = answered.is_none_or(|answered| now.0.saturating_sub(answered.0) > KEPT_NS);
+            if !is_old && self.closed.len() <= MAX_PARENTS {
+                break;
+            }
+            self.closed.pop_front();
+            retire(self, oldest);
+            self.parents.remove(oldest);
+        }
+        while let Some(&oldest) = self.recent.front() {
+            let Some(call) = self.calls.get(oldest) else {
+                self.recent.pop_front();
+                continue;
+            };
+            let has_owner = call.owner.is_some_and(|owner| self.parents.get(owner).is_some());
+            let is_done = call.is_over && call.decision.is_some() && !has_owner;
+            let is_old = now.0.saturating_sub(call.made.0) > KEPT_NS;
+            if !(is_done && is_old) && self.recent.len() <= MAX_CALLS {
+                break;
+            }
+            self.recent.pop_front();
+            self.calls.remove(oldest);
+        }
+    }
+}

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::bed::machine::Machine;
 use crate::bench::figure::Figure;
-use crate::bench::machine::Machine;
 
 /// What a document starts with that is not there yet.
 const HEAD: &str = "\

@@ -1,26 +1,22 @@
 //! `cargo xtask bench`: one file per bench; `figure` says what a figure and its target are, `interleave` how runs with and
 //! without the agent alternate, `document` how `docs/performance.md` is written; the other files hold what benches share.
 
-mod agent;
 mod bulk;
 mod burst;
 mod churn;
 mod client;
-mod cpu;
 mod document;
 mod exchange;
 mod figure;
 mod fixed;
 mod interleave;
 mod kernel;
-mod machine;
 mod memory;
 mod nginx;
 mod paced;
 mod peers;
 mod plane;
 mod redis;
-mod server;
 mod sink;
 mod spans;
 mod statistics;
@@ -33,9 +29,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use crate::bed::machine::Machine;
 use crate::bench::document::Part;
 use crate::bench::figure::{Figure, Verdict};
-use crate::bench::machine::Machine;
 use crate::packages::{self, Program};
 use crate::step::Steps;
 use crate::{build, workspace};

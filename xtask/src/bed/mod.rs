@@ -5,6 +5,7 @@ pub(crate) mod agent;
 pub(crate) mod cpu;
 pub(crate) mod install;
 pub(crate) mod machine;
+pub(crate) mod parts;
 pub(crate) mod server;
 
 /// Counts and nanoseconds here are far below 2^53, where this begins to round.

@@ -40,12 +40,17 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a command that will listen at this address, and returns when it does.
     pub(crate) fn start(command: &mut Command, address: SocketAddr, limit: Duration) -> Result<Self> {
+        let mut server = Self::spawn(command, address)?;
+        server.wait_until_listening(limit)?;
+        Ok(server)
+    }
+
+    /// Starts a command that, perhaps with others, will listen at this address.
+    pub(crate) fn spawn(command: &mut Command, address: SocketAddr) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child = child.with_context(|| format!("{name} cannot be started"))?;
-        let mut server = Self { name, child, address };
-        server.wait_until_listening(limit)?;
-        Ok(server)
+        Ok(Self { name, child, address })
     }
 
     /// nginx with one worker that serves from page cache.
@@ -92,7 +97,8 @@ impl Server {
         format!("port:{}", self.address.port())
     }
 
-    fn wait_until_listening(&mut self, limit: Duration) -> Result<()> {
+    /// Waits until somebody listens at its address.
+    pub(crate) fn wait_until_listening(&mut self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait().with_context(|| format!("{} is lost", self.name))? {

@@ -30,6 +30,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use crate::bed::machine::Machine;
+use crate::bed::parts::Parts;
 use crate::bench::document::Part;
 use crate::bench::figure::{Figure, Verdict};
 use crate::packages::{self, Program};
@@ -193,15 +194,9 @@ fn save(part: &Part<'_>) -> Result<()> {
 
 /// Puts the part into its place in the document.
 fn write_document(part: &Part<'_>) -> Result<()> {
-    let path = workspace::root().join(DOCUMENT);
-    let before = match fs::read_to_string(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("{DOCUMENT} cannot be read"));
-        }
-        read => read.unwrap_or_default(),
-    };
     let order: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
-    fs::write(&path, document::updated(&before, part, &order)).with_context(|| format!("{DOCUMENT} cannot be written"))
+    let parts = Parts { head: document::HEAD, kind: "bench", order: &order };
+    parts.write(&workspace::root().join(DOCUMENT), part.name, &part.text())
 }
 
 #[cfg(test)]

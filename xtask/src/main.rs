@@ -1,6 +1,10 @@
 //! `cargo xtask`: the only build entry. One file per verb; this one is the command line.
 
 #[cfg(unix)]
+mod accuracy;
+#[cfg(unix)]
+mod bed;
+#[cfg(unix)]
 mod bench;
 mod build;
 mod command;
@@ -73,6 +77,16 @@ enum Verb {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Count right, wrong and missing links of requests within processes, against the truth. As root.
+    ///
+    /// Each runtime's model application in tests/apps is put under loads that arrive whatever the answers do (open loop); the
+    /// truth is a token in the paths of the requests, where links are never looked for. All levels run beside one agent, in growing
+    /// order. A run with the usual levels, pools, repeats and requests writes the runtimes' parts of docs/accuracy.md.
+    Accuracy(
+        #[cfg(unix)]
+        #[command(flatten)]
+        accuracy::Arguments,
+    ),
     /// Run one suite of behaviours on many kernels in virtual machines, and make a table of it.
     ///
     /// Without names it runs on all of them, also on this one, as root, and writes docs/kernels.md. Kernels, logs and reports stay in target/vm.
@@ -123,6 +137,10 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Bench { names } => bench::bench(&names, steps),
         #[cfg(not(unix))]
         Verb::Bench { .. } => anyhow::bail!("benches load kernel programs: run them on Linux"),
+        #[cfg(unix)]
+        Verb::Accuracy(arguments) => accuracy::accuracy(&arguments, steps),
+        #[cfg(not(unix))]
+        Verb::Accuracy() => anyhow::bail!("it loads kernel programs: run it on Linux"),
         #[cfg(unix)]
         Verb::Vm { names, update } => vm::vm(&names, update, steps),
         #[cfg(not(unix))]

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::bench::agent::Agent;
+use crate::bed::agent::Agent;
+use crate::bed::server::Server;
 use crate::bench::client::unpaced;
 use crate::bench::figure::{Figure, Target};
-use crate::bench::server::Server;
 use crate::step::Steps;
 
 /// Connections, all at once.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::bed::cpu::Watch;
+use crate::bed::server::Server;
 use crate::bench::client::{REQUEST, read_answer};
-use crate::bench::cpu::Watch;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Variant, interleaved};
-use crate::bench::server::Server;
 use crate::bench::sink::Sink;
 use crate::bench::statistics::{Aba, over};
 use crate::step::Steps;

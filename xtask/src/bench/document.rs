@@ -1,13 +1,12 @@
-//! `docs/performance.md`: one part per bench between marks, so that a bench that ran replaces its part alone and what
-//! people wrote beside the parts stays.
+//! `docs/performance.md`: one part per bench.
 
 use std::fmt::Write as _;
 
+use crate::bed::machine::Machine;
 use crate::bench::figure::Figure;
-use crate::bench::machine::Machine;
 
 /// What a document starts with that is not there yet.
-const HEAD: &str = "\
+pub(super) const HEAD: &str = "\
 # Performance
 
 Written by `cargo xtask bench [NAME...]`, as root, on a machine that does nothing else. Each bench writes its own part, with what it ran on; text outside of the
@@ -35,7 +34,7 @@ pub(super) struct Part<'a> {
 
 impl Part<'_> {
     /// Its text, without the marks.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!("## {}\n\n{}\n\n", self.name, self.about);
         text.push_str("| figure | value | lowest to highest | target | |\n|---|---:|---:|---:|---|\n");
         for figure in self.figures {
@@ -46,47 +45,13 @@ impl Part<'_> {
     }
 }
 
-/// The document with this part in its place: where its marks are, or else behind the last part that comes before it in
-/// `order`.
-pub(super) fn updated(document: &str, part: &Part<'_>, order: &[&str]) -> String {
-    let document = if document.trim().is_empty() { HEAD } else { document };
-    let (begin, end) = marks(part.name);
-    let whole = format!("{begin}\n{}{end}", part.text());
-    if let Some((before, rest)) = document.split_once(&begin)
-        && let Some((_, after)) = rest.split_once(&end)
-    {
-        return format!("{before}{whole}{after}");
-    }
-    let earlier = order.iter().rev().skip_while(|name| **name != part.name).skip(1);
-    let behind = earlier.filter_map(|name| {
-        let end = marks(name).1;
-        document.find(&end).map(|at| at + end.len())
-    });
-    match behind.max() {
-        Some(at) => format!("{}\n\n{whole}{}", &document[..at], &document[at..]),
-        // The first of all: behind the head, before what other benches wrote.
-        None => {
-            let first = order.iter().filter_map(|name| document.find(&marks(name).0)).min();
-            let (before, after) = document.split_at(first.unwrap_or(document.len()));
-            let gap = if after.is_empty() { "\n" } else { "\n\n" };
-            format!("{}\n\n{whole}{gap}{after}", before.trim_end())
-        }
-    }
-}
-
-/// What stands before and behind the part of a bench.
-fn marks(name: &str) -> (String, String) {
-    (format!("<!-- bench {name} -->"), format!("<!-- end of bench {name} -->"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bench::figure::Target;
 
-    const ORDER: &[&str] = &["kernel", "nginx", "fixed"];
-
-    fn written(document: &str, name: &str, loss: f64) -> String {
+    #[test]
+    fn a_part_is_a_table_with_what_it_ran_on() {
         let machine = Machine {
             processor: "CPU".to_owned(),
             cpus: 2,
@@ -96,37 +61,14 @@ mod tests {
             commit: "abc".to_owned(),
             day: "2026-11-20".to_owned(),
         };
-        let figures = [Figure::new("fewer", loss, "%", Target::AtMost(8.0))];
-        let part = Part { name, about: "What it does.", machine: &machine, seconds: 9, figures: &figures };
-        updated(document, &part, ORDER)
-    }
-
-    #[test]
-    fn a_part_is_a_table_with_what_it_ran_on() {
-        let text = written("", "nginx", 9.0);
-        assert!(text.starts_with(HEAD), "{text}");
-        let part = text.strip_prefix(HEAD).unwrap();
+        let figures = [Figure::new("fewer", 9.0, "%", Target::AtMost(8.0))];
+        let part = Part { name: "nginx", about: "What it does.", machine: &machine, seconds: 9, figures: &figures };
         assert_eq!(
-            part,
-            "\n<!-- bench nginx -->\n## nginx\n\nWhat it does.\n\n\
+            part.text(),
+            "## nginx\n\nWhat it does.\n\n\
              | figure | value | lowest to highest | target | |\n|---|---:|---:|---:|---|\n\
              | fewer | 9 % |  | ≤ 8 % | **missed** |\n\n\
-             2026-11-20, commit abc, Linux 6.18, 2 CPUs (CPU), 1 GiB, load before 0.1. It took 9 s.\n<!-- end of bench nginx -->\n"
+             2026-11-20, commit abc, Linux 6.18, 2 CPUs (CPU), 1 GiB, load before 0.1. It took 9 s.\n"
         );
-    }
-
-    #[test]
-    fn a_part_replaces_itself_and_leaves_everything_else() {
-        let before = format!("{}\nWhy it was missed.\n", written(&written("", "nginx", 9.0), "fixed", 1.0));
-        let after = written(&before, "nginx", 7.0);
-        assert_eq!(after, before.replace("9 %", "7 %").replace("**missed**", "met"));
-    }
-
-    #[test]
-    fn parts_stand_in_the_order_of_the_benches_whatever_ran_first() {
-        let text = ["fixed", "nginx", "kernel"].iter().fold(String::new(), |text, name| written(&text, name, 1.0));
-        let places: Vec<_> = ORDER.iter().map(|name| text.find(&marks(name).0).unwrap()).collect();
-        assert!(places.is_sorted(), "{text}");
-        assert!(text.starts_with(HEAD));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+pub(super) use crate::bed::as_f64;
 use crate::bench::statistics::Spread;
 
 /// One measured number.
@@ -143,12 +144,6 @@ impl fmt::Display for Verdict {
             Self::Reported => "reported",
         })
     }
-}
-
-/// Counts and nanoseconds here are far below 2^53, where this begins to round.
-#[allow(clippy::cast_precision_loss)]
-pub(super) fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 /// Whole numbers as such, others with as many digits as mean something.

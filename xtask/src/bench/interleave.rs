@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use crate::bench::agent::{Agent, Records};
-use crate::bench::cpu::Watch;
+use crate::bed::agent::{Agent, Records};
+use crate::bed::cpu::Watch;
 use crate::bench::statistics::Aba;
 use crate::step::Steps;
 

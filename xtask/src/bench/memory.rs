@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::bench::agent::Agent;
+use crate::bed::agent::Agent;
+use crate::bed::cpu;
+use crate::bed::server::Server;
 use crate::bench::client::Connection;
-use crate::bench::cpu;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::paced::Load;
 use crate::bench::plane::Plane;
-use crate::bench::server::Server;
 use crate::command::command;
 use crate::step::Steps;
 

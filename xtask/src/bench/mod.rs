@@ -1,26 +1,22 @@
 //! `cargo xtask bench`: one file per bench; `figure` says what a figure and its target are, `interleave` how runs with and
 //! without the agent alternate, `document` how `docs/performance.md` is written; the other files hold what benches share.
 
-mod agent;
 mod bulk;
 mod burst;
 mod churn;
 mod client;
-mod cpu;
 mod document;
 mod exchange;
 mod figure;
 mod fixed;
 mod interleave;
 mod kernel;
-mod machine;
 mod memory;
 mod nginx;
 mod paced;
 mod peers;
 mod plane;
 mod redis;
-mod server;
 mod sink;
 mod spans;
 mod statistics;
@@ -33,9 +29,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use crate::bed::machine::Machine;
+use crate::bed::parts::Parts;
 use crate::bench::document::Part;
 use crate::bench::figure::{Figure, Verdict};
-use crate::bench::machine::Machine;
 use crate::packages::{self, Program};
 use crate::step::Steps;
 use crate::{build, workspace};
@@ -197,15 +194,9 @@ fn save(part: &Part<'_>) -> Result<()> {
 
 /// Puts the part into its place in the document.
 fn write_document(part: &Part<'_>) -> Result<()> {
-    let path = workspace::root().join(DOCUMENT);
-    let before = match fs::read_to_string(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("{DOCUMENT} cannot be read"));
-        }
-        read => read.unwrap_or_default(),
-    };
     let order: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
-    fs::write(&path, document::updated(&before, part, &order)).with_context(|| format!("{DOCUMENT} cannot be written"))
+    let parts = Parts { head: document::HEAD, kind: "bench", order: &order };
+    parts.write(&workspace::root().join(DOCUMENT), part.name, &part.text())
 }
 
 #[cfg(test)]

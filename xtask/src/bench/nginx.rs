@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::cpu::Watch;
+use crate::bed::cpu::Watch;
+use crate::bed::server::{Server, wrk};
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Measured, Variant, interleaved};
-use crate::bench::server::{Server, wrk};
 use crate::bench::sink::Sink;
 use crate::bench::statistics::{Aba, over};
 use crate::step::Steps;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::cpu::Watch;
+use crate::bed::cpu::Watch;
+use crate::bed::server::Server;
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Variant, interleaved};
 use crate::bench::paced::{Answer, Load};
-use crate::bench::server::Server;
 use crate::bench::sink::Sink;
 use crate::bench::statistics::{Aba, over};
 use crate::step::Steps;

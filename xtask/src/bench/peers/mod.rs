@@ -1,7 +1,5 @@
 //! The same application untraced, with OpenTelemetry's instrumentation inside, and beside Wirespan.
 
-mod install;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use self::install::{JAVA, NODE, PYTHON, Source};
-use crate::bench::agent::Agent;
-use crate::bench::cpu::{self, Watch};
+use crate::bed::agent::Agent;
+use crate::bed::cpu::{self, Watch};
+use crate::bed::install::{Recipe, Source};
+use crate::bed::server::{Server, free_address, wrk};
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::{Variant, alternated, of};
 use crate::bench::paced::{Answer, Load};
 use crate::bench::plane::Plane;
-use crate::bench::server::{Server, free_address, wrk};
 use crate::bench::sink::Sink;
 use crate::bench::statistics::{Aba, Spread, over};
 use crate::command::command;
@@ -55,6 +53,30 @@ const INSIDE: usize = 0;
 /// With Wirespan.
 const BESIDE: usize = 1;
 
+/// Node and Express; OpenTelemetry from npm.
+const NODE: Source = Source {
+    folder: "xtask/peers/node",
+    files: &["package.json", "package-lock.json", "server.js"],
+    programs: &[],
+    recipe: Recipe::Npm,
+};
+
+/// Flask and gunicorn; OpenTelemetry from `PyPI`.
+const PYTHON: Source = Source {
+    folder: "xtask/peers/python",
+    files: &["requirements.txt", "server.py"],
+    programs: &[],
+    recipe: Recipe::Pip,
+};
+
+/// Spring Boot; OpenTelemetry from Maven Central.
+const JAVA: Source = Source {
+    folder: "xtask/peers/java",
+    files: &["pom.xml", "src/main/java/bench/Peer.java"],
+    programs: &[],
+    recipe: Recipe::Maven,
+};
+
 /// An application in a language.
 struct Peer {
     name: &'static str,
@@ -88,7 +110,6 @@ struct Run {
 }
 
 pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
-    install::package_managers(steps)?;
     let mut figures = Vec::new();
     for peer in PEERS {
         figures.extend(peer.measure(steps)?);

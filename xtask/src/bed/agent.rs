@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::cpu;
+use crate::bed::cpu;
 use crate::command::command;
 use crate::workspace;
 
@@ -17,26 +17,26 @@ use crate::workspace;
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running agent. Ends when dropped.
-pub(super) struct Agent {
+pub(crate) struct Agent {
     child: Mortal,
     lines: Receiver<String>,
     spans: JoinHandle<String>,
 }
 
 /// What an agent left behind.
-pub(super) struct Remains {
+pub(crate) struct Remains {
     /// Its standard output.
-    pub(super) spans: String,
+    pub(crate) spans: String,
     /// The account of the kernel's records.
-    pub(super) records: Records,
+    pub(crate) records: Records,
 }
 
 /// `ledger: records: observed N = delivered N + dropped N + in flight N`, and what was dropped where and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Records {
-    pub(super) observed: u64,
+pub(crate) struct Records {
+    pub(crate) observed: u64,
     /// Dropped for another reason than that nobody wants them.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
 }
 
 /// Reasons of the ledger for records that nobody wants: of the agent's own connections, and of deselected ones.
@@ -55,7 +55,7 @@ impl Drop for Mortal {
 
 impl Agent {
     /// Starts the agent and returns when it traces.
-    pub(super) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let mut agent = command(workspace::agent());
         agent.arg("run").args(arguments).envs(environment.iter().copied());
         agent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -78,17 +78,17 @@ impl Agent {
     }
 
     /// Its process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.0.id()
     }
 
     /// Bytes of memory that it holds now.
-    pub(super) fn resident_bytes(&self) -> Result<u64> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
         cpu::resident_bytes(self.pid())
     }
 
     /// Ends it as Ctrl-C does.
-    pub(super) fn stop(mut self) -> Result<Remains> {
+    pub(crate) fn stop(mut self) -> Result<Remains> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, Signal::INT).context("the agent cannot be told to end")?;
         let status = self.child.0.wait().context("the agent cannot be waited for")?;

@@ -8,26 +8,26 @@ use crate::command::{command, output};
 
 /// A machine and a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// Its processors, in words.
-    pub(super) processor: String,
+    pub(crate) processor: String,
     /// How many of them.
-    pub(super) cpus: usize,
+    pub(crate) cpus: usize,
     /// Memory, MiB.
-    pub(super) memory_mib: u64,
+    pub(crate) memory_mib: u64,
     /// Release of the kernel.
-    pub(super) kernel: String,
+    pub(crate) kernel: String,
     /// How many processes wanted to run, on average of the last minute: of a busy machine figures mean little.
-    pub(super) load: String,
+    pub(crate) load: String,
     /// Short hash of the commit, and whether files differ from it.
-    pub(super) commit: String,
+    pub(crate) commit: String,
     /// The day, as `YYYY-MM-DD`.
-    pub(super) day: String,
+    pub(crate) day: String,
 }
 
 impl Machine {
     /// This one.
-    pub(super) fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let hash = output(command("git").args(["rev-parse", "--short=12", "HEAD"])).unwrap_or_default();
         // The documents that benches write do not change what was measured.
@@ -45,7 +45,7 @@ impl Machine {
     }
 
     /// As it is kept in a file.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "processor": self.processor,
             "cpus": self.cpus,
@@ -58,7 +58,7 @@ impl Machine {
     }
 
     /// As a sentence.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let Self { processor, cpus, memory_mib, kernel, load, commit, day } = self;
         let gib = memory_mib.div_ceil(1024);
         format!("{day}, commit {commit}, Linux {kernel}, {cpus} CPUs ({processor}), {gib} GiB, load before {load}.")

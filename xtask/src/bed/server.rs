@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bench::cpu;
+use crate::bed::cpu;
 use crate::command::{command, output, which};
 use crate::workspace;
 
@@ -31,7 +31,7 @@ const END_LIMIT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A server on loopback. Ends when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     name: String,
     child: Child,
     address: SocketAddr,
@@ -39,17 +39,22 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a command that will listen at this address, and returns when it does.
-    pub(super) fn start(command: &mut Command, address: SocketAddr, limit: Duration) -> Result<Self> {
-        let name = command.get_program().to_string_lossy().into_owned();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let child = child.with_context(|| format!("{name} cannot be started"))?;
-        let mut server = Self { name, child, address };
+    pub(crate) fn start(command: &mut Command, address: SocketAddr, limit: Duration) -> Result<Self> {
+        let mut server = Self::spawn(command, address)?;
         server.wait_until_listening(limit)?;
         Ok(server)
     }
 
+    /// Starts a command that, perhaps with others, will listen at this address.
+    pub(crate) fn spawn(command: &mut Command, address: SocketAddr) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("{name} cannot be started"))?;
+        Ok(Self { name, child, address })
+    }
+
     /// nginx with one worker that serves from page cache.
-    pub(super) fn nginx() -> Result<Self> {
+    pub(crate) fn nginx() -> Result<Self> {
         let address = free_address()?;
         let folder = prepare(address)?;
         let mut nginx = command(which("nginx").context("nginx is not installed")?);
@@ -58,7 +63,7 @@ impl Server {
     }
 
     /// Redis that keeps nothing on disk.
-    pub(super) fn redis() -> Result<Self> {
+    pub(crate) fn redis() -> Result<Self> {
         let address = free_address()?;
         let mut redis = command(which("redis-server").context("redis-server is not installed")?);
         redis.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", "", "--appendonly", "no"]);
@@ -66,17 +71,17 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Its process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Process id of the first of its children, which does nginx's work. nginx listens before it has one.
-    pub(super) fn worker(&self) -> Result<u32> {
+    pub(crate) fn worker(&self) -> Result<u32> {
         let start = Instant::now();
         loop {
             match cpu::family(self.child.id()).get(1) {
@@ -88,11 +93,12 @@ impl Server {
     }
 
     /// What `--only` or `--except` call it.
-    pub(super) fn selector(&self) -> String {
+    pub(crate) fn selector(&self) -> String {
         format!("port:{}", self.address.port())
     }
 
-    fn wait_until_listening(&mut self, limit: Duration) -> Result<()> {
+    /// Waits until somebody listens at its address.
+    pub(crate) fn wait_until_listening(&mut self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait().with_context(|| format!("{} is lost", self.name))? {
@@ -124,7 +130,7 @@ impl Drop for Server {
 }
 
 /// Requests, and requests per second, of `wrk` at full speed.
-pub(super) fn wrk(url: &str, connections: u32, time: Duration, headers: &[&str]) -> Result<(u64, f64)> {
+pub(crate) fn wrk(url: &str, connections: u32, time: Duration, headers: &[&str]) -> Result<(u64, f64)> {
     let mut wrk = command("wrk");
     wrk.arg("-t1").arg(format!("-c{connections}")).arg(format!("-d{}s", time.as_secs()));
     wrk.args(headers.iter().flat_map(|header| ["-H", header]));
@@ -136,7 +142,7 @@ pub(super) fn wrk(url: &str, connections: u32, time: Duration, headers: &[&str])
 }
 
 /// An address on loopback that nobody listens at.
-pub(super) fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     listener.local_addr().context("a socket without an address")
 }

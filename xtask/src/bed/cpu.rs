@@ -6,18 +6,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::bench::figure::as_f64;
+use crate::bed::as_f64;
 
 /// The processor time that some processes use, to the nanosecond, from when this is made. What a thread uses that ends
 /// meanwhile is not counted: servers keep theirs.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     pids: Vec<u32>,
     before: BTreeMap<u32, u64>,
 }
 
 impl Watch {
     /// Begins to watch these processes, of which each must live.
-    pub(super) fn of(pids: &[u32]) -> Result<Self> {
+    pub(crate) fn of(pids: &[u32]) -> Result<Self> {
         let mut before = BTreeMap::new();
         for pid in pids {
             before.extend(threads(*pid)?);
@@ -26,7 +26,7 @@ impl Watch {
     }
 
     /// Seconds of processor time since.
-    pub(super) fn seconds(&self) -> Result<f64> {
+    pub(crate) fn seconds(&self) -> Result<f64> {
         let mut nanoseconds = 0;
         for pid in &self.pids {
             let used = threads(*pid)?.into_iter().map(|(id, used)| used - self.before.get(&id).unwrap_or(&0));
@@ -37,7 +37,7 @@ impl Watch {
 }
 
 /// Bytes of memory that a process holds now.
-pub(super) fn resident_bytes(pid: u32) -> Result<u64> {
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let (path, text) = read(pid, "status")?;
     let kib =
         text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -45,7 +45,7 @@ pub(super) fn resident_bytes(pid: u32) -> Result<u64> {
 }
 
 /// A process and all that descend from it, as far as they live.
-pub(super) fn family(pid: u32) -> Vec<u32> {
+pub(crate) fn family(pid: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let parents: Vec<_> = entries
         .filter_map(|entry| {

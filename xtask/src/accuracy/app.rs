@@ -1,0 +1,95 @@
+//! An application model as it runs: started, waited for, checked, ended.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::accuracy::plan::{Plan, Shape};
+use crate::accuracy::runtimes::{Runtime, Start};
+use crate::accuracy::site::{Load, Site};
+use crate::bed::server::{Server, free_address};
+use crate::workspace;
+
+/// How long a model may take to listen.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Requests by which a model is checked. The first ones also load what is loaded when it is first used.
+const CHECKED: u32 = 20;
+
+/// How long they may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
+
+/// Bytes of what a model wrote to standard error that a failure shows.
+const SHOWN_BYTES: usize = 2000;
+
+/// A running model. Ends when dropped.
+pub(super) struct App {
+    // Ended in this order, before their folder goes.
+    processes: Vec<Server>,
+    listen: SocketAddr,
+    inner: [SocketAddr; 2],
+    scratch: Scratch,
+}
+
+/// A folder that goes with what uses it.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is written over by the next start.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl App {
+    /// Starts a model that was installed in this folder, and checks that it keeps the contract.
+    pub(super) fn start(runtime: &Runtime, folder: &Path, site: &mut Site, pool: u32, pass: bool) -> Result<Self> {
+        let [first, second] = site.backends()?;
+        let (listen, inner) = (free_address()?, [free_address()?, free_address()?]);
+        let scratch =
+            Scratch(workspace::target().join("accuracy").join(format!("{}-{}", runtime.name, std::process::id())));
+        fs::create_dir_all(&scratch.0).with_context(|| format!("{} cannot be made", scratch.0.display()))?;
+        let start = Start { folder, scratch: &scratch.0, listen, first, second, inner, pool, pass };
+        let commands = (runtime.commands)(&start)?;
+        let mut app = Self { processes: Vec::new(), listen, inner, scratch };
+        for (number, mut command) in commands.into_iter().enumerate() {
+            let path = app.scratch.0.join(format!("stderr-{number}"));
+            let log = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+            app.processes.push(Server::spawn(command.stderr(log), listen)?);
+        }
+        let ready = app.processes.iter_mut().try_for_each(|process| process.wait_until_listening(START_LIMIT));
+        let checked = ready.and_then(|()| app.check(runtime, site, pool, pass));
+        checked.with_context(|| {
+            format!("tests/apps/{} does not do what it should; it said: {}", runtime.name, app.said())
+        })?;
+        Ok(app)
+    }
+
+    /// Where it listens.
+    pub(super) fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// What `--only` calls all its connections.
+    pub(super) fn ports(&self, backends: [SocketAddr; 2]) -> Vec<String> {
+        let all = [self.listen].into_iter().chain(self.inner).chain(backends);
+        all.map(|address| format!("port:{}", address.port())).collect()
+    }
+
+    /// The end of what it wrote to standard error.
+    pub(super) fn said(&self) -> String {
+        let paths = (0..self.processes.len()).map(|number| self.scratch.0.join(format!("stderr-{number}")));
+        let all: Vec<u8> = paths.filter_map(|path| fs::read(path).ok()).flatten().collect();
+        let end = &all[all.len().saturating_sub(SHOWN_BYTES)..];
+        if end.is_empty() { "nothing".to_owned() } else { String::from_utf8_lossy(end).trim().to_owned() }
+    }
+
+    fn check(&self, runtime: &Runtime, site: &mut Site, pool: u32, pass: bool) -> Result<()> {
+        let plan = Plan::new(1, pool, runtime.calls, CHECKED, Shape::Uniform);
+        let ran = site.run(&Load { server: self.listen, plan, pass, seed: 0, limit: CHECK_LIMIT })?;
+        ran.keeps_contract(runtime.calls, pool)
+    }
+}

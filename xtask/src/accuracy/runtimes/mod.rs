@@ -1,0 +1,82 @@
+//! The application models: one small file per runtime, and the table of them.
+//!
+//! A model is a small real program in `tests/apps/NAME`, written as people write for that runtime. It is started with
+//! `--listen HOST:PORT --first HOST:PORT --second HOST:PORT --pool N [--pass traceparent]` (see [`Start::arguments`]) and prints
+//! `listening` when it does. For `GET /work/TOKEN` it calls `GET http://FIRST/a/TOKEN`, computes for 50 to 100 microseconds, calls
+//! `GET http://SECOND/b/TOKEN`, then `GET http://FIRST/c/TOKEN` and `GET http://SECOND/d/TOKEN` at the same time, and answers 200 with
+//! a short body. Connections stay open on both sides; `--pool 8` keeps at most 8 of them (in all or per host, as is natural for the
+//! library), `--pool 0` as many as are needed. No header holds the token; with `--pass traceparent` the header of that name is copied
+//! to all calls, else none is sent.
+
+mod c_threads;
+mod python_asyncio;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::bed::install::Source;
+
+/// All runtimes, in the order in which they run and stand in the document.
+pub(super) const RUNTIMES: &[Runtime] = &[c_threads::RUNTIME, python_asyncio::RUNTIME];
+
+/// The calls that most models make for a request: the first segments of their paths, besides the token.
+pub(super) const CALLS: &[&str] = &["a", "b", "c", "d"];
+
+/// Pools that most models have: of 8 connections, and unlimited.
+pub(super) const POOLS: &[u32] = &[8, 0];
+
+/// An application model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Runtime {
+    /// What it is called on the command line; also the name of its folder.
+    pub(super) name: &'static str,
+    /// Language, server, client and how work is spread, in a sentence for the document.
+    pub(super) about: &'static str,
+    /// Its files, and how they are made ready.
+    pub(super) source: Source,
+    /// What it runs as: each is started in this order and ended at the end; together they must listen at [`Start::listen`].
+    pub(super) commands: fn(&Start<'_>) -> Result<Vec<Command>>,
+    /// The calls that it makes for a request, by the first segment of their paths ([`CALLS`]). A hop within the model that
+    /// is a traced HTTP request as well (a proxy before the application) counts as one: `work`.
+    pub(super) calls: &'static [&'static str],
+    /// The pools that it is run with ([`POOLS`]); one entry if its clients know no limit.
+    pub(super) pools: &'static [u32],
+}
+
+/// How a model is to be started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start<'a> {
+    /// Where its source was installed.
+    pub(super) folder: &'a Path,
+    /// A folder of this start alone, for configurations, logs and sockets; gone at the end.
+    pub(super) scratch: &'a Path,
+    /// Where it shall listen.
+    pub(super) listen: SocketAddr,
+    /// The first backend.
+    pub(super) first: SocketAddr,
+    /// The second one.
+    pub(super) second: SocketAddr,
+    /// Free addresses for hops within the model; traced like all the others.
+    pub(super) inner: [SocketAddr; 2],
+    /// At most so many connections to the backends; 0 is no limit.
+    pub(super) pool: u32,
+    /// Whether `traceparent` is passed on.
+    pub(super) pass: bool,
+}
+
+impl Start<'_> {
+    /// The arguments of the contract.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let addresses = [("--listen", self.listen), ("--first", self.first), ("--second", self.second)];
+        let mut arguments: Vec<_> =
+            addresses.iter().flat_map(|(name, address)| [(*name).to_owned(), address.to_string()]).collect();
+        arguments.extend(["--pool".to_owned(), self.pool.to_string()]);
+        if self.pass {
+            arguments.extend(["--pass".to_owned(), "traceparent".to_owned()]);
+        }
+        arguments
+    }
+}

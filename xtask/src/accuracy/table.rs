@@ -1,0 +1,48 @@
+//! What was measured, for people: lines of a terminal.
+
+use crate::accuracy::calibration::Calibration;
+use crate::accuracy::row::{COLUMNS, Row, pool};
+
+/// Columns that name a row.
+const NAMES: [&str; 3] = ["runtime", "pool", "in flight"];
+
+/// Widths of all columns but the last, which ends the line.
+const WIDTHS: [usize; 11] = [24, 8, 9, 8, 8, 6, 8, 8, 9, 8, 12];
+
+/// The line above the rows.
+pub(super) fn head() -> String {
+    line(NAMES.into_iter().chain(COLUMNS).map(str::to_owned))
+}
+
+/// A row as a line.
+pub(super) fn row(row: &Row) -> String {
+    let name = if row.pass { format!("{} (tp)", row.runtime) } else { row.runtime.to_owned() };
+    let limit = if row.pool == 0 { "no limit".to_owned() } else { row.pool.to_string() };
+    line([name, limit, row.level.to_string()].into_iter().chain(row.cells()))
+}
+
+/// A calibration as lines.
+pub(super) fn calibration(calibration: &Calibration) -> Vec<String> {
+    let said = |bucket: crate::accuracy::calibration::Bucket| {
+        let (from, to, share) = (bucket.from, bucket.to, bucket.share() * 100.0);
+        format!("{from:.2} to {to:.2}: {:7} links, {share:.2} % of them right", bucket.links())
+    };
+    calibration.buckets().map(said).collect()
+}
+
+/// Which rows, of which pool, in a table of the document.
+pub(super) fn names(row: &Row) -> [String; 2] {
+    let how = if row.pass { format!("{}, `traceparent` passed on", pool(row.pool)) } else { pool(row.pool) };
+    [how, row.level.to_string()]
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let mut line = String::new();
+    for (at, cell) in cells.enumerate() {
+        let width = WIDTHS.get(at).copied().unwrap_or(0);
+        // Numbers under each other by their ends, names by their beginnings.
+        line += &if at == 0 || at >= WIDTHS.len() { format!("{cell:width$}  ") } else { format!("{cell:>width$}  ") };
+    }
+    line.truncate(line.trim_end().len());
+    line
+}

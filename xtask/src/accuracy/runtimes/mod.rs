@@ -9,7 +9,10 @@
 //! to all calls, else none is sent.
 
 mod c_threads;
+mod go;
+mod node;
 mod python_asyncio;
+mod python_threads;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +23,8 @@ use anyhow::Result;
 use crate::bed::install::Source;
 
 /// All runtimes, in the order in which they run and stand in the document.
-pub(super) const RUNTIMES: &[Runtime] = &[c_threads::RUNTIME, python_asyncio::RUNTIME];
+pub(super) const RUNTIMES: &[Runtime] =
+    &[c_threads::RUNTIME, python_threads::RUNTIME, python_asyncio::RUNTIME, node::RUNTIME, go::RUNTIME];
 
 /// The calls that most models make for a request: the first segments of their paths, besides the token.
 pub(super) const CALLS: &[&str] = &["a", "b", "c", "d"];

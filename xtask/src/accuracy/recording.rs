@@ -154,7 +154,7 @@ impl Case {
                 json!({"in_flight": repeat.in_flight, "tokens": tokens.iter().map(Token::to_string).collect::<Vec<_>>()})
             });
             let repeats = repeats.collect::<Vec<_>>();
-            json!({"runtime": row.runtime, "pool": row.pool, "level": row.level, "repeats": repeats})
+            json!({"runtime": row.runtime, "pool": row.pool, "level": row.level, "cold": row.is_cold, "repeats": repeats})
         });
         let rows = Value::Array(rows.collect());
         fs::write(path, format!("{rows}\n")).with_context(|| format!("{} cannot be written", path.display()))
@@ -169,7 +169,8 @@ impl Case {
             let number = |row: &Value, name: &str| u32::try_from(row.get(name)?.as_u64()?).ok();
             for row in serde_json::from_str::<Value>(&text).ok()?.as_array()? {
                 let (pool, level) = (number(row, "pool")?, number(row, "level")?);
-                let mut read = Row { runtime, pool, pass: false, level, repeats: Vec::new() };
+                let is_cold = row.get("cold")?.as_bool()?;
+                let mut read = Row { runtime, pool, pass: false, level, is_cold, repeats: Vec::new() };
                 for repeat in row.get("repeats")?.as_array()? {
                     for token in repeat.get("tokens")?.as_array()? {
                         case.truths.insert(Token::read(token.as_str()?)?, Truth { load, sent: None });

@@ -54,8 +54,6 @@ pub(crate) enum Recipe {
     C(&'static [&'static str]),
     /// `cargo build --release` of its `Cargo.lock`, into `target/release`.
     Cargo,
-    /// Whatever else: what it needs, and what it does in the folder.
-    Other(&'static [Program], fn(&Path) -> Result<()>),
 }
 
 impl Source {
@@ -111,7 +109,6 @@ impl Recipe {
             Self::C(_) => &[Program { name: "cc", package: "build-essential" }],
             // It runs this.
             Self::Cargo => &[],
-            Self::Other(programs, _) => programs,
         }
     }
 
@@ -141,7 +138,6 @@ impl Recipe {
             Self::Cargo => run(crate::command::cargo()
                 .args(["build", "--quiet", "--locked", "--release", "--target-dir=target"])
                 .current_dir(folder)),
-            Self::Other(_, make) => make(folder),
         }
     }
 }

@@ -19,7 +19,14 @@ use crate::workspace;
 /// How long a model may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Requests by which a model is checked. The first ones also load what is loaded when it is first used.
+/// Requests before that, of which nothing is expected: code is loaded when it is first used, and compiled when it has been
+/// used for a while.
+const WARM_UP: u32 = 200;
+
+/// Of them so many are in flight.
+const WARM_UP_IN_FLIGHT: u32 = 4;
+
+/// Requests by which a model is checked.
 const CHECKED: u32 = 20;
 
 /// How long they may take.
@@ -101,8 +108,12 @@ impl App {
     }
 
     fn check(&self, runtime: &Runtime, site: &mut Site, pool: u32, pass: bool) -> Result<()> {
-        let plan = Plan::new(1, pool, runtime.calls, CHECKED, Shape::Uniform);
-        let ran = site.run(&Load { server: self.listen, plan, pass, seed: 0, limit: CHECK_LIMIT })?;
+        let mut run = |level, requests| {
+            let plan = Plan::new(level, pool, runtime.calls, requests, Shape::Uniform);
+            site.run(&Load { server: self.listen, plan, pass, seed: 0, limit: CHECK_LIMIT })
+        };
+        run(WARM_UP_IN_FLIGHT, WARM_UP)?;
+        let ran = run(1, CHECKED)?;
         ran.keeps_contract(runtime.calls, pool)
     }
 }

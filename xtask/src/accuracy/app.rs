@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 use crate::accuracy::plan::{Plan, Shape};
 use crate::accuracy::recording::Model;
 use crate::accuracy::runtimes::{Runtime, Start};
+use crate::accuracy::scratch::Scratch;
 use crate::accuracy::site::{Load, Site};
 use crate::bed::cpu;
 use crate::bed::server::Server;
-use crate::workspace;
 
 /// How long a model may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -49,29 +49,17 @@ pub(super) struct App {
     scratch: Scratch,
 }
 
-/// A folder that goes with what uses it.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays is written over by the next start.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 impl App {
     /// Starts a model that was installed in this folder, and checks that it keeps the contract.
     pub(super) fn start(runtime: &Runtime, folder: &Path, site: &mut Site, pool: u32, pass: bool) -> Result<Self> {
         let [first, second] = site.backends()?;
         let listen = free_address()?;
-        let scratch =
-            Scratch(workspace::target().join("accuracy").join(format!("{}-{}", runtime.name, std::process::id())));
-        fs::create_dir_all(&scratch.0).with_context(|| format!("{} cannot be made", scratch.0.display()))?;
-        let start = Start { folder, scratch: &scratch.0, listen, first, second, pool, pass };
+        let scratch = Scratch::new(runtime.name)?;
+        let start = Start { folder, scratch: scratch.path(), listen, first, second, pool, pass };
         let commands = (runtime.commands)(&start)?;
         let mut app = Self { processes: Vec::new(), listen, scratch };
         for (number, mut command) in commands.into_iter().enumerate() {
-            let path = app.scratch.0.join(format!("stderr-{number}"));
+            let path = app.scratch.path().join(format!("stderr-{number}"));
             let log = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
             app.processes.push(Server::spawn(command.stderr(log), listen)?);
         }
@@ -96,7 +84,7 @@ impl App {
 
     /// The end of what it wrote to standard error.
     pub(super) fn said(&self) -> String {
-        let paths = (0..self.processes.len()).map(|number| self.scratch.0.join(format!("stderr-{number}")));
+        let paths = (0..self.processes.len()).map(|number| self.scratch.path().join(format!("stderr-{number}")));
         let all: Vec<u8> = paths.filter_map(|path| fs::read(path).ok()).flatten().collect();
         let end = &all[all.len().saturating_sub(SHOWN_BYTES)..];
         if end.is_empty() { "nothing".to_owned() } else { String::from_utf8_lossy(end).trim().to_owned() }

@@ -102,7 +102,8 @@ mod tests {
             commit: "abc".to_owned(),
             day: "2026-11-20".to_owned(),
         };
-        let row = |pass| Row { runtime: "go", pool: 8, pass, level: 4, is_cold: false, repeats: Vec::new() };
+        let row =
+            |pass| Row { runtime: "go", pool: 8, pass, level: 4, is_cold: false, repeats: Vec::new(), accepted: None };
         let text = part("go", "Go.", &[row(false), row(true)], &machine, 9);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[4].split('|').count(), lines[5].split('|').count(), "{text}");

@@ -8,14 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::accuracy::app::App;
+use crate::accuracy::case::{Case, Files};
 use crate::accuracy::plan::{Plan, Shape};
 use crate::accuracy::ran::{Fate, Request};
-use crate::accuracy::recording::{Case, paths};
 use crate::accuracy::row::{Repeat, Row};
 use crate::accuracy::runtimes::Runtime;
 use crate::accuracy::score::{Truth, score};
+use crate::accuracy::scratch::Scratch;
 use crate::accuracy::site::{Load, Site};
 use crate::accuracy::spans;
+use crate::accuracy::target::Accepted;
 use crate::bed::agent::Agent;
 use crate::command::{command, line};
 use crate::step::Steps;
@@ -64,43 +66,56 @@ impl Way {
         if remains.records.lost > 0 {
             eprintln!("{}: {} records lost", self.runtime.name, remains.records.lost);
         }
-        case.judged(self.runtime, &remains.spans)
+        Ok(case.judged(self.runtime, &remains.spans)?.rows)
     }
 
-    /// Records all levels, and judges the replay.
+    /// Records all levels, and accepts what the replay comes to.
     pub(super) fn record(self, into: &Path, settings: &Settings, steps: &mut Steps) -> Result<Vec<Row>> {
         let folder = self.runtime.source.installed(steps)?;
         let mut site = Site::new()?;
         let app = App::start(self.runtime, &folder, &mut site, self.pool, self.pass)?;
-        let [file, truth] = paths(into, self.runtime.name, self.pool);
+        let scratch = Scratch::new(&format!("{}-recording", self.runtime.name))?;
+        let raw = scratch.path().join("recording");
         let arguments = selection(&app, &site)?;
-        let agent = Agent::record(&file, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let agent = Agent::record(&raw, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
         let case = Loads::new(self, &app, &mut site, settings).run()?;
         let model = app.model(site.backends()?);
         agent.stop()?;
-        let recorded = fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-        fs::write(&file, model.only(&recorded)?).with_context(|| format!("{} cannot be written", file.display()))?;
-        case.write(&truth)?;
-        self.replay(into)
+        let recorded = fs::read(&raw).with_context(|| format!("{} cannot be read", raw.display()))?;
+        let files = self.files(into);
+        files.write_recording(&model.only(&recorded)?)?;
+        files.write_truth(&case)?;
+        self.replay(into, true)
     }
 
-    /// Whether there is a recording of it.
-    pub(super) fn is_recorded(self, folder: &Path) -> bool {
-        paths(folder, self.runtime.name, self.pool).iter().all(|path| path.exists())
-    }
-
-    /// Judges what this agent makes of a recording.
-    pub(super) fn replay(self, from: &Path) -> Result<Vec<Row>> {
-        let [file, truth] = paths(from, self.runtime.name, self.pool);
-        let case = Case::read(&truth, self.runtime.name)?;
+    /// Judges what this agent makes of a recording, and accepts it if it is told to.
+    pub(super) fn replay(self, from: &Path, accept: bool) -> Result<Vec<Row>> {
+        let files = self.files(from);
+        let case = files.read_truth(self.runtime.name)?;
+        let scratch = Scratch::new(&format!("{}-replay", self.runtime.name))?;
+        let raw = scratch.path().join("recording");
+        fs::write(&raw, files.read_recording()?).with_context(|| format!("{} cannot be written", raw.display()))?;
         let mut replay = command(workspace::agent());
-        replay.arg("replay").arg(&file).args(["--format", "json", "--connections", "off"]);
+        replay.arg("replay").arg(&raw).args(["--format", "json", "--connections", "off"]);
         let replayed = replay.output().context("the agent cannot be started")?;
         if !replayed.status.success() {
             bail!("`{}` failed: {}", line(&replay), String::from_utf8_lossy(&replayed.stderr).trim());
         }
         let spans = String::from_utf8(replayed.stdout).context("the agent printed something that is no text")?;
-        case.judged(self.runtime, &spans)
+        let mut case = case.judged(self.runtime, &spans)?;
+        if accept {
+            for row in &mut case.rows {
+                let score = row.score();
+                row.accepted = Some(Accepted { right: score.right, wrong: score.wrong });
+            }
+            files.write_truth(&case)?;
+        }
+        Ok(case.rows)
+    }
+
+    /// Where its recording is, in a folder.
+    pub(super) fn files(self, folder: &Path) -> Files {
+        Files::new(folder, self.runtime.name, self.pool)
     }
 }
 
@@ -134,7 +149,7 @@ impl<'a> Loads<'a> {
     /// Runs a level. Gives whether everything was answered.
     fn row(&mut self, level: u32, is_cold: bool, repeat: u32, requests: u32) -> Result<bool> {
         let Way { runtime, pool, pass } = self.way;
-        let mut row = Row { runtime: runtime.name, pool, pass, level, is_cold, repeats: Vec::new() };
+        let mut row = Row { runtime: runtime.name, pool, pass, level, is_cold, repeats: Vec::new(), accepted: None };
         let mut goes_on = true;
         for (number, shape) in (0..repeat).zip(SHAPES.into_iter().cycle()) {
             let plan = Plan::new(level, pool, runtime.calls, requests, shape);
@@ -164,7 +179,7 @@ impl<'a> Loads<'a> {
 
 impl Case {
     /// The loads with their scores.
-    fn judged(mut self, runtime: &Runtime, spans: &str) -> Result<Vec<Row>> {
+    fn judged(mut self, runtime: &Runtime, spans: &str) -> Result<Self> {
         let spans = spans::read(spans).context("the spans cannot be judged")?;
         let loads = self.rows.iter().map(|row| row.repeats.len()).sum();
         let (scores, tokenless) = score(&spans, &self.truths, runtime.calls, loads);
@@ -174,7 +189,7 @@ impl Case {
         if tokenless > 0 {
             eprintln!("{}: {tokenless} spans without a token", runtime.name);
         }
-        Ok(self.rows)
+        Ok(self)
     }
 }
 

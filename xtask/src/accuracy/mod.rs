@@ -5,6 +5,7 @@
 
 mod app;
 mod calibration;
+mod case;
 mod document;
 mod head;
 mod measure;
@@ -14,6 +15,7 @@ mod recording;
 mod row;
 mod runtimes;
 mod score;
+mod scratch;
 mod site;
 mod spans;
 mod table;
@@ -84,9 +86,13 @@ pub(crate) struct Arguments {
     /// and 60 each with 4, 16 and 64 in flight, unless it is said otherwise.
     #[arg(long, value_name = "DIR", conflicts_with = "replay")]
     record: Option<PathBuf>,
-    /// Judge what the agent makes of the recordings in this folder; needs no rights, and takes seconds.
+    /// Judge what the agent makes of the recordings in this folder, against what was accepted; needs no rights, and takes
+    /// seconds.
     #[arg(long, value_name = "DIR")]
     replay: Option<PathBuf>,
+    /// Accept what the replays come to: later ones are held against it.
+    #[arg(long, requires = "replay")]
+    accept: bool,
     /// Print JSON lines to standard output instead of a table.
     #[arg(long)]
     json: bool,
@@ -115,8 +121,7 @@ pub(crate) fn accuracy(arguments: &Arguments, steps: &mut Steps) -> Result<()> {
         match arguments.run(runtime, steps) {
             Ok(rows) => {
                 rows.iter().for_each(|row| calibration += &row.score().calibration);
-                let is_missed = |row: &&Row| Verdict::of(row) == Verdict::Missed;
-                missed.extend(rows.iter().filter(is_missed).map(Row::to_string));
+                missed.extend(rows.iter().filter(|row| arguments.is_missed(row)).map(Row::to_string));
                 if arguments.is_usual() {
                     let path = workspace::root().join(DOCUMENT);
                     document::write(&path, runtime, &rows, &machine, start.elapsed().as_secs())?;
@@ -137,7 +142,8 @@ pub(crate) fn accuracy(arguments: &Arguments, steps: &mut Steps) -> Result<()> {
         bail!("not measured: {}", failed.join(", "));
     }
     if !missed.is_empty() {
-        bail!("targets missed: {}\n  {}", missed.len(), missed.join("\n  "));
+        let what = if arguments.replay.is_some() { "worse than what was accepted" } else { "targets missed" };
+        bail!("{what}: {}\n  {}", missed.len(), missed.join("\n  "));
     }
     Ok(())
 }
@@ -149,8 +155,8 @@ impl Arguments {
         for way in self.ways(runtime) {
             let measured = match (&self.record, &self.replay) {
                 // Who names no runtime means those that were recorded.
-                (_, Some(folder)) if self.runtimes.is_empty() && !way.is_recorded(folder) => continue,
-                (_, Some(folder)) => way.replay(folder)?,
+                (_, Some(folder)) if self.runtimes.is_empty() && !way.files(folder).exist() => continue,
+                (_, Some(folder)) => way.replay(folder, self.accept)?,
                 (Some(folder), None) => {
                     let made = fs::create_dir_all(folder);
                     made.with_context(|| format!("{} cannot be made", folder.display()))?;
@@ -213,6 +219,15 @@ impl Arguments {
             && (&self.pool[..], &self.pass[..]) == (&POOLS, &PASSES)
             && self.repeat.is_none_or(|repeat| repeat >= USUAL.1)
             && self.requests.is_none_or(|requests| requests >= USUAL.2)
+    }
+
+    /// Whether a row is a failure. A recording is too small to be held against the target.
+    fn is_missed(&self, row: &Row) -> bool {
+        match (&self.record, &self.replay) {
+            (Some(_), _) => false,
+            (None, Some(_)) => row.accepted.is_some_and(|accepted| !accepted.is_kept(&row.score())),
+            (None, None) => Verdict::of(row) == Verdict::Missed,
+        }
     }
 
     fn say_calibration(&self, calibration: &Calibration) -> Result<()> {

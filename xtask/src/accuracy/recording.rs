@@ -1,22 +1,13 @@
-//! Recordings of models, to be replayed by any agent anywhere: only what belongs to the model stays in them, beside them what is
-//! true.
-//!
-//! `NAME-poolN.wspan` is what `wirespan record` wrote, without the connections and processes of anybody else on the machine;
-//! `NAME-poolN.json` has the tokens of the requests that were answered.
+//! Recordings of models without the rest of the machine: no connections and processes of anybody else, no host name, no folders.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use wirespan_common::record::{Header, Relation, Routine, Segment, Socket, Task, Touch, kind};
-use zerocopy::FromBytes;
-
-use crate::accuracy::row::{Repeat, Row};
-use crate::accuracy::score::Truth;
-use crate::accuracy::token::Token;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A recording starts with this many bytes that are no record.
 const PREAMBLE_BYTES: usize = 16;
@@ -40,7 +31,9 @@ impl Model {
         let mut kept = preamble.to_vec();
         for record in Records(&recording[PREAMBLE_BYTES..]) {
             let (header, record) = record?;
-            if self.owns(&header, record, &mut family)? {
+            if header.kind == kind::FIRST_FACT {
+                kept.extend_from_slice(&self.fact(header, record, &family)?);
+            } else if self.owns(&header, record, &mut family)? {
                 kept.extend_from_slice(record);
             }
         }
@@ -77,11 +70,6 @@ impl Model {
                 }
                 family.contains(&task.tgid)
             }
-            kind::FIRST_FACT => {
-                let fact: Value = serde_json::from_slice(&record[size_of::<Header>()..])
-                    .context("the recording has a fact that is no JSON")?;
-                self.owns_fact(&fact, family)
-            }
             // Of kinds that nobody told us about the replay knows what to do with them.
             _ => true,
         })
@@ -92,20 +80,35 @@ impl Model {
         self.listens.port() == local || self.calls.iter().any(|address| address.port() == remote)
     }
 
-    fn owns_fact(&self, fact: &Value, family: &HashSet<u32>) -> bool {
-        let Some((name, fact)) = fact.as_object().and_then(|fact| fact.iter().next()) else { return true };
-        let port = |name: &str| {
-            let text = fact.get(name).and_then(Value::as_str)?;
-            text.rsplit_once(':')?.1.parse().ok()
+    /// What stays of a fact.
+    fn fact<'a>(&self, mut header: Header, record: &'a [u8], family: &HashSet<u32>) -> Result<Cow<'a, [u8]>> {
+        let text = &record[size_of::<Header>()..];
+        let mut fact: Value = serde_json::from_slice(text).context("the recording has a fact that is no JSON")?;
+        let Some((name, said)) = fact.as_object_mut().and_then(|fact| fact.iter_mut().next()) else {
+            return Ok(Cow::Borrowed(record));
         };
+        let port = |name: &str| said.get(name)?.as_str()?.rsplit_once(':')?.1.parse().ok();
         match name.as_str() {
             "process" => {
-                let tgid = fact.get("tgid").and_then(Value::as_u64).and_then(|tgid| u32::try_from(tgid).ok());
-                tgid.is_none_or(|tgid| family.contains(&tgid))
+                let tgid = said.get("tgid").and_then(Value::as_u64).and_then(|tgid| u32::try_from(tgid).ok());
+                if !tgid.is_none_or(|tgid| family.contains(&tgid)) {
+                    return Ok(Cow::Borrowed(&[]));
+                }
+                let executable = said.get("executable").and_then(Value::as_str);
+                if let Some(name) = executable.and_then(|path| path.rsplit('/').next()) {
+                    said["executable"] = json!(format!("/app/{name}"));
+                }
             }
-            "socket" | "listener" => self.owns_ports(port("local").unwrap_or(0), port("remote").unwrap_or(0)),
-            _ => true,
+            "socket" | "listener" => {
+                let is_own = self.owns_ports(port("local").unwrap_or(0), port("remote").unwrap_or(0));
+                return Ok(Cow::Borrowed(if is_own { record } else { &[] }));
+            }
+            "host" => said["name"] = json!("recorded"),
+            _ => return Ok(Cow::Borrowed(record)),
         }
+        let text = fact.to_string();
+        header.len = u32::try_from(size_of::<Header>() + text.len())?;
+        Ok(Cow::Owned([header.as_bytes(), text.as_bytes()].concat()))
     }
 }
 
@@ -129,64 +132,6 @@ impl<'a> Iterator for Records<'a> {
         self.0 = record.1;
         Some(Ok((header, record.0)))
     }
-}
-
-/// What is true about a recording.
-pub(super) struct Case {
-    /// The loads, not yet judged.
-    pub(super) rows: Vec<Row>,
-    /// The requests that were answered.
-    pub(super) truths: HashMap<Token, Truth>,
-}
-
-impl Case {
-    /// Writes it.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let mut loads = 0;
-        let rows = self.rows.iter().map(|row| {
-            let repeats = row.repeats.iter().map(|repeat| {
-                let mut tokens: Vec<_> =
-                    self.truths.iter().filter(|(_, truth)| truth.load == loads).map(|(token, _)| *token).collect();
-                tokens.sort_unstable();
-                loads += 1;
-                json!({"in_flight": repeat.in_flight, "tokens": tokens.iter().map(Token::to_string).collect::<Vec<_>>()})
-            });
-            let repeats = repeats.collect::<Vec<_>>();
-            json!({"runtime": row.runtime, "pool": row.pool, "level": row.level, "cold": row.is_cold, "repeats": repeats})
-        });
-        let rows = Value::Array(rows.collect());
-        fs::write(path, format!("{rows}\n")).with_context(|| format!("{} cannot be written", path.display()))
-    }
-
-    /// Reads one that was written for this runtime.
-    pub(super) fn read(path: &Path, runtime: &'static str) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let read = || -> Option<Self> {
-            let mut case = Self { rows: Vec::new(), truths: HashMap::new() };
-            let mut load = 0;
-            let number = |row: &Value, name: &str| u32::try_from(row.get(name)?.as_u64()?).ok();
-            for row in serde_json::from_str::<Value>(&text).ok()?.as_array()? {
-                let (pool, level) = (number(row, "pool")?, number(row, "level")?);
-                let is_cold = row.get("cold")?.as_bool()?;
-                let mut read = Row { runtime, pool, pass: false, level, is_cold, repeats: Vec::new() };
-                for repeat in row.get("repeats")?.as_array()? {
-                    for token in repeat.get("tokens")?.as_array()? {
-                        case.truths.insert(Token::read(token.as_str()?)?, Truth { load, sent: None });
-                    }
-                    read.repeats.push(Repeat::replayed(repeat.get("in_flight")?.as_f64()?));
-                    load += 1;
-                }
-                case.rows.push(read);
-            }
-            Some(case)
-        };
-        read().with_context(|| format!("{} is no truth of `cargo xtask accuracy --record`", path.display()))
-    }
-}
-
-/// The recording and the truth of a runtime with a pool, in a folder.
-pub(super) fn paths(folder: &Path, runtime: &str, pool: u32) -> [PathBuf; 2] {
-    ["wspan", "json"].map(|ending| folder.join(format!("{runtime}-pool{pool}.{ending}")))
 }
 
 #[cfg(test)]
@@ -222,8 +167,8 @@ mod tests {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let model = Model { listens: address(80), calls: vec![address(90)], processes: vec![5] };
         let own = [
-            fact(r#"{"host":{"name":"vm"}}"#),
-            fact(r#"{"process":{"tgid":5}}"#),
+            fact(r#"{"host":{"name":"recorded"}}"#),
+            fact(r#"{"process":{"executable":"/app/app","tgid":5}}"#),
             fact(r#"{"listener":{"local":"[::ffff:127.0.0.1]:80"}}"#),
             task(kind::FORK, 6, 5),
             task(kind::EXIT, 6, 0),
@@ -242,7 +187,11 @@ mod tests {
         let mut wanted = all.clone();
         for (at, record) in own.iter().enumerate() {
             all.extend(others.get(at).into_iter().flatten());
-            all.extend(record);
+            match at {
+                0 => all.extend(fact(r#"{"host":{"name":"somewhere"}}"#)),
+                1 => all.extend(fact(r#"{"process":{"executable":"/home/somebody/app","tgid":5}}"#)),
+                _ => all.extend(record),
+            }
             wanted.extend(record);
         }
         assert_eq!(model.only(&all).unwrap(), wanted);

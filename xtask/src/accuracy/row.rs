@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::accuracy::calibration::Calibration;
 use crate::accuracy::ran::Ran;
 use crate::accuracy::score::Score;
-use crate::accuracy::target::Verdict;
+use crate::accuracy::target::{Accepted, Verdict};
 use crate::bed::as_f64;
 
 /// What the columns are called, behind those that name the row.
@@ -29,6 +29,8 @@ pub(super) struct Row {
     pub(super) is_cold: bool,
     /// Each time it ran.
     pub(super) repeats: Vec<Repeat>,
+    /// Of a recording: what its links were when that was last accepted.
+    pub(super) accepted: Option<Accepted>,
 }
 
 /// One load.
@@ -188,6 +190,7 @@ mod tests {
             level: 4,
             is_cold: false,
             repeats: vec![repeat(400, 0), repeat(399, 1)],
+            accepted: None,
         };
         let cells = ["4.0", "200", "2", "99.88 %", "0.12 %", "0 %", "0 %", "50.00 %", "missed", "thread 799 (1 wrong)"];
         assert_eq!(row.cells(), cells);

@@ -1,6 +1,7 @@
 //! What shall be reached: how many calls are right at least, and wrong at most, per runtime and level.
 
 use crate::accuracy::row::Row;
+use crate::accuracy::score::Score;
 use crate::bed::as_f64;
 
 /// Per cent of calls.
@@ -10,6 +11,16 @@ pub(super) struct Target {
     pub(super) right: f64,
     /// Wrong at most.
     pub(super) wrong: f64,
+}
+
+/// Calls of a recording that were right and wrong when that was last accepted: what later agents are held against, far as it may
+/// be from the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    /// Right ones.
+    pub(super) right: u64,
+    /// Wrong ones.
+    pub(super) wrong: u64,
 }
 
 /// Whether a row reaches what it shall.
@@ -25,6 +36,12 @@ pub(super) enum Verdict {
 
 /// Wrong at most, whatever the runtime, the level and the pool.
 const WRONG: f64 = 0.5;
+
+/// Per cent of calls that may be right no more since it was accepted: a rule that helps others can cost a call.
+const SLACK_RIGHT: f64 = 1.0;
+
+/// Per cent of calls that may have become wrong.
+const SLACK_WRONG: f64 = 0.25;
 
 /// Runtimes where a thread or a connection shows whom a call is for.
 const PLAIN: &[&str] = &["c-threads", "c-epoll", "nginx", "apache", "python-threads", "java-pool", "haproxy"];
@@ -50,20 +67,26 @@ impl Target {
         };
         Some(Self { right, wrong })
     }
+
+    fn is_met(self, score: &Score) -> bool {
+        let percent = |count| as_f64(count) / as_f64(score.calls) * 100.0;
+        // Without a call nothing is reached.
+        score.calls > 0 && percent(score.right) >= self.right && percent(score.wrong) <= self.wrong
+    }
+}
+
+impl Accepted {
+    /// Whether a recording with this score is as good as it was.
+    pub(super) fn is_kept(self, score: &Score) -> bool {
+        let percent = |count| as_f64(count) / as_f64(score.calls) * 100.0;
+        Target { right: percent(self.right) - SLACK_RIGHT, wrong: percent(self.wrong) + SLACK_WRONG }.is_met(score)
+    }
 }
 
 impl Verdict {
     /// Of a row.
     pub(super) fn of(row: &Row) -> Self {
-        let Some(target) = Target::of(row) else { return Self::None };
-        let score = row.score();
-        let percent = |count| as_f64(count) / as_f64(score.calls) * 100.0;
-        // A row without a call has reached nothing.
-        if score.calls > 0 && percent(score.right) >= target.right && percent(score.wrong) <= target.wrong {
-            Self::Met
-        } else {
-            Self::Missed
-        }
+        Target::of(row).map_or(Self::None, |target| if target.is_met(&row.score()) { Self::Met } else { Self::Missed })
     }
 
     /// In a word.
@@ -80,12 +103,11 @@ impl Verdict {
 mod tests {
     use super::*;
     use crate::accuracy::row::Repeat;
-    use crate::accuracy::score::Score;
 
     fn row(runtime: &'static str, level: u32, right: u64, wrong: u64) -> Row {
         let mut repeat = Repeat::replayed(1.0);
         repeat.score = Score { calls: 1000, right, wrong, ..Score::default() };
-        Row { runtime, pool: 8, pass: false, level, is_cold: false, repeats: vec![repeat] }
+        Row { runtime, pool: 8, pass: false, level, is_cold: false, repeats: vec![repeat], accepted: None }
     }
 
     #[test]
@@ -97,6 +119,15 @@ mod tests {
         assert_eq!(Verdict::of(&row("node", 64, 950, 0)), Verdict::Met);
         assert_eq!(Verdict::of(&row("tokio", 16, 949, 0)), Verdict::Missed);
         assert_eq!(Verdict::of(&row("tokio", 64, 850, 6)), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_recording_is_held_against_what_was_accepted() {
+        let kept = |right, wrong| {
+            let score = Score { calls: 1000, right, wrong, ..Score::default() };
+            Accepted { right: 500, wrong: 10 }.is_kept(&score)
+        };
+        assert_eq!([kept(490, 12), kept(489, 0), kept(600, 13)], [true, false, false]);
     }
 
     #[test]

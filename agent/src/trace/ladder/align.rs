@@ -9,7 +9,7 @@
 
 use super::evidence::Evidence;
 use super::plan::{ANSWER, History, Step};
-use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
+use super::process::{Call, Cause, MAX_FAN_OUT, MAX_RIVALS, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 use crate::trace::link::Method;
@@ -19,7 +19,9 @@ const MAX_NEIGHBOURS: usize = 24;
 /// Calls of any kind that are looked through for them.
 const MAX_LOOKED_AT: usize = 256;
 /// What it costs that a request acts before one that could act earlier, as a natural logarithm: queues keep their order.
-const OUT_OF_ORDER: f64 = 2.5;
+const OUT_OF_ORDER: f64 = 5.0;
+/// The same where several threads make calls: each may be held up by itself.
+const OUT_OF_ORDER_THREADS: f64 = 1.5;
 /// What is less likely than this, as a natural logarithm, is not possible.
 const IMPOSSIBLE: f64 = -1e6;
 /// How sure a link may be at most that was found by comparing.
@@ -42,15 +44,16 @@ impl Process {
         let mut candidates: Vec<(Key, f64, Nanos, f64)> = Vec::new();
         for &parent in &self.open {
             let Some(ready) = self.ready(parent, call.made) else { continue };
-            let likelihood = self.plans.likelihood(ready.history, &self.step(&call, parent, &ready));
+            let likelihood =
+                self.plans.likelihood(ready.history, &self.step(&call, (parent, self.calls_of(parent)), &ready));
             let chance = self.plans.chance(ready.history, call.operation).unwrap_or(NO_PLAN);
             candidates.push((parent, likelihood, ready.since, chance));
         }
         // Who could act earlier and might have done this, did not.
         candidates.sort_by_key(|&(parent, _, since, _)| (since, parent));
-        let mut earlier = 0.0;
+        let (mut earlier, order) = (0.0, self.order());
         for (_, likelihood, _, chance) in &mut candidates {
-            *likelihood -= OUT_OF_ORDER * earlier;
+            *likelihood -= order * earlier;
             earlier += *chance;
         }
         candidates.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
@@ -148,10 +151,13 @@ impl Process {
                 return;
             };
             let ready = self.ready_at(parent, &calls[..at], Some(call.made)).unwrap_or(ready);
-            steps.push((ready.history, self.step(call, parent, &ready)));
+            steps.push((ready.history, self.step(call, (parent, &calls[..at]), &ready)));
         }
         if let Some(ready) = self.ready_at(parent, &calls, Some(answered)) {
             steps.push((ready.history, answer(answered, &ready)));
+        }
+        if let Some(request) = self.parents.get_mut(parent) {
+            request.is_blurred = true;
         }
         for (history, step) in steps {
             self.plans.learn(history, &step);
@@ -193,15 +199,22 @@ impl Process {
         Some(ready)
     }
 
-    fn step(&self, call: &Call, parent: Key, ready: &Ready) -> Step {
-        let waited = call.free_since.is_some_and(|free| free > ready.since);
-        let from = if waited { call.free_since.unwrap_or(ready.since) } else { ready.since };
+    fn calls_of(&self, parent: Key) -> &[Key] {
+        self.parents.get(parent).map_or(&[], |parent| &parent.calls)
+    }
+
+    /// What it would be that a request with these calls before makes a call.
+    fn step(&self, call: &Call, (parent, before): (Key, &[Key]), ready: &Ready) -> Step {
+        let trigger = call.cause.map(|(at, _)| at).max(call.free_since).filter(|&at| at >= ready.since);
         Step {
             action: call.operation,
-            lag_ns: call.made.0.saturating_sub(from.0),
-            waited,
+            lag_ns: call.made.0.saturating_sub(ready.since.0),
+            trigger_ns: trigger.map(|at| call.made.0.saturating_sub(at.0)),
             beside: ready.outstanding > 0,
-            adjacent: self.is_adjacent(call, parent),
+            adjacent: call.cause.map(|(_, cause)| match cause {
+                Cause::Request(request) => request == parent,
+                Cause::Answer(answer) => before.contains(&answer),
+            }),
         }
     }
 
@@ -215,7 +228,7 @@ impl Process {
             if call.made < request.read || request.answered.is_some_and(|answered| answered < call.made) {
                 return IMPOSSIBLE;
             }
-            sum += self.plans.likelihood(ready.history, &self.step(call, parent, &ready));
+            sum += self.plans.likelihood(ready.history, &self.step(call, (parent, &calls[..at]), &ready));
         }
         if let Some(answered) = request.answered
             && let Some(ready) = self.ready_at(parent, calls, Some(answered))
@@ -223,6 +236,10 @@ impl Process {
             sum += self.plans.likelihood(ready.history, &answer(answered, &ready));
         }
         sum
+    }
+
+    fn order(&self) -> f64 {
+        if self.has_many_callers() { OUT_OF_ORDER_THREADS } else { OUT_OF_ORDER }
     }
 
     /// How likely a call is made for nobody.
@@ -268,7 +285,7 @@ impl Process {
     /// Adds the ways in which a call can be exchanged with another; whether they are of the same kind.
     fn exchanges(&self, key: Key, owner: Key, other_key: Key, changes: &mut Vec<Change>) -> bool {
         let (Some(call), Some(other)) = (self.calls.get(key), self.calls.get(other_key)) else { return false };
-        if other.operation != call.operation || other.proof.is_some() || other.decision.is_some() {
+        if other.operation != call.operation || other.proof.is_some() {
             return false;
         }
         let Some(theirs) = other.owner.filter(|&theirs| theirs != owner) else { return false };
@@ -305,12 +322,10 @@ impl Process {
                 let (mine, theirs) = (since(one, &first.calls, key), since(other, &second.calls, with));
                 let made = |key| self.calls.get(key).map(|call| call.made);
                 let is_in_order = (mine < theirs) == (made(key) < made(with));
-                if mine == theirs {
-                    0.0
-                } else if is_in_order {
-                    -OUT_OF_ORDER
-                } else {
-                    OUT_OF_ORDER
+                match (mine == theirs, is_in_order) {
+                    (true, _) => 0.0,
+                    (false, true) => -self.order(),
+                    (false, false) => self.order(),
                 }
             }
             Change::Move { .. } => 0.0,
@@ -328,11 +343,28 @@ impl Process {
         let mut best = (WORTH, None);
         for change in self.changes(key) {
             let gain = self.gain(&change);
-            if gain > best.0 {
+            if gain > best.0 && !self.is_decided(&change) {
                 best = (gain, Some(change));
             }
         }
         best.1
+    }
+
+    /// Whether a change would change what was decided.
+    fn is_decided(&self, change: &Change) -> bool {
+        let is_decided = |&key: &Key| self.calls.get(key).is_some_and(|call| call.decision.is_some());
+        match *change {
+            Change::Move { .. } => false,
+            Change::Exchange { with, and_all_after: false, .. } => is_decided(&with),
+            Change::Exchange { key, with, .. } => {
+                let rest = |key| {
+                    let owner = self.calls.get(key).and_then(|call| call.owner);
+                    let calls = owner.map_or(&[][..], |owner| self.calls_of(owner));
+                    calls[position(calls, key)..].iter()
+                };
+                rest(key).chain(rest(with)).any(is_decided)
+            }
+        }
     }
 
     fn apply(&mut self, change: Change) {
@@ -404,7 +436,7 @@ fn answer(answered: Nanos, ready: &Ready) -> Step {
     Step {
         action: ANSWER,
         lag_ns: answered.0.saturating_sub(ready.since.0),
-        waited: false,
+        trigger_ns: None,
         beside: ready.outstanding > 0,
         adjacent: None,
     }

@@ -1,16 +1,19 @@
 //! An application model as it runs: started, waited for, checked, ended.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::accuracy::plan::{Plan, Shape};
+use crate::accuracy::recording::Model;
 use crate::accuracy::runtimes::{Runtime, Start};
 use crate::accuracy::site::{Load, Site};
-use crate::bed::server::{Server, free_address};
+use crate::bed::cpu;
+use crate::bed::server::Server;
 use crate::workspace;
 
 /// How long a model may take to listen.
@@ -24,6 +27,12 @@ const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Bytes of what a model wrote to standard error that a failure shows.
 const SHOWN_BYTES: usize = 2000;
+
+/// Ports below those that Linux gives out by itself (`net.ipv4.ip_local_port_range` begins with 32768).
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// Ports that are tried before it is given up.
+const PORT_TRIES: u32 = 100;
 
 /// A running model. Ends when dropped.
 pub(super) struct App {
@@ -73,10 +82,14 @@ impl App {
         self.listen
     }
 
-    /// What `--only` calls all its connections.
-    pub(super) fn ports(&self, backends: [SocketAddr; 2]) -> Vec<String> {
-        let all = [self.listen].into_iter().chain(self.inner).chain(backends);
-        all.map(|address| format!("port:{}", address.port())).collect()
+    /// What of the machine belongs to it.
+    pub(super) fn model(&self, backends: [SocketAddr; 2]) -> Model {
+        let processes = self.processes.iter().flat_map(|process| cpu::family(process.pid()));
+        Model {
+            listens: [self.listen].into_iter().chain(self.inner).collect(),
+            calls: backends.to_vec(),
+            processes: processes.collect(),
+        }
     }
 
     /// The end of what it wrote to standard error.
@@ -92,4 +105,16 @@ impl App {
         let ran = site.run(&Load { server: self.listen, plan, pass, seed: 0, limit: CHECK_LIMIT })?;
         ran.keeps_contract(runtime.calls, pool)
     }
+}
+
+/// An address that nobody listens at. Its port is of those that the kernel gives to nobody by itself: the agent traces whatever
+/// uses it.
+fn free_address() -> Result<SocketAddr> {
+    for _ in 0..PORT_TRIES {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(PORTS)));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("none of {PORT_TRIES} ports between {} and {} is free", PORTS.start, PORTS.end)
 }

@@ -32,7 +32,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug)]
 pub(super) struct Repeat {
     /// Requests that were in flight.
-    in_flight: f64,
+    pub(super) in_flight: f64,
     /// Requests that were answered otherwise than with 200, or not at all.
     failed: u64,
     /// Connections that each backend had at most.
@@ -51,6 +51,11 @@ impl Repeat {
             peak: ran.peak,
             score: Score::default(),
         }
+    }
+
+    /// A load that was recorded: only what was answered is in it.
+    pub(super) fn replayed(in_flight: f64) -> Self {
+        Self { in_flight, failed: 0, peak: [0; 2], score: Score::default() }
     }
 }
 

@@ -8,8 +8,12 @@
 //! library), `--pool 0` as many as are needed. No header holds the token; with `--pass traceparent` the header of that name is copied
 //! to all calls, else none is sent.
 
+mod c_epoll;
 mod c_threads;
+mod go;
+mod node;
 mod python_asyncio;
+mod python_threads;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +24,14 @@ use anyhow::Result;
 use crate::bed::install::Source;
 
 /// All runtimes, in the order in which they run and stand in the document.
-pub(super) const RUNTIMES: &[Runtime] = &[c_threads::RUNTIME, python_asyncio::RUNTIME];
+pub(super) const RUNTIMES: &[Runtime] = &[
+    c_threads::RUNTIME,
+    c_epoll::RUNTIME,
+    python_threads::RUNTIME,
+    python_asyncio::RUNTIME,
+    node::RUNTIME,
+    go::RUNTIME,
+];
 
 /// The calls that most models make for a request: the first segments of their paths, besides the token.
 pub(super) const CALLS: &[&str] = &["a", "b", "c", "d"];

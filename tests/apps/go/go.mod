@@ -1,0 +1,3 @@
+module wirespan.test/app
+
+go 1.19

@@ -52,6 +52,8 @@ pub(super) const ANSWER: u64 = 0;
 #[derive(Debug, Default)]
 pub(super) struct Plans {
     stages: HashMap<History, Stage>,
+    /// By action: how likely its steps were, on average, as natural logarithms.
+    usual: HashMap<u64, f64>,
 }
 
 #[derive(Debug, Default)]
@@ -122,10 +124,20 @@ impl Plans {
         self.stages.get(&history).map_or(0, |stage| stage.seen)
     }
 
-    /// How likely a request with this history takes this action at all; `None` if nothing is known of such requests.
-    #[must_use]
-    pub(super) fn chance(&self, history: History, action: u64) -> Option<f64> {
-        self.stages.get(&history).map(|stage| stage.chance(action))
+    /// How likely steps of an action usually are, as a natural logarithm.
+    pub(super) fn usual(&self, action: u64) -> Option<f64> {
+        self.usual.get(&action).copied()
+    }
+
+    /// Takes a step that was taken into the average.
+    pub(super) fn note_usual(&mut self, history: History, step: &Step) {
+        /// What the latest step weighs.
+        const WEIGHT: f64 = 0.05;
+        let likelihood = self.likelihood(history, step);
+        if self.usual.len() < MAX_STAGES || self.usual.contains_key(&step.action) {
+            let usual = self.usual.entry(step.action).or_insert(likelihood);
+            *usual += WEIGHT * (likelihood - *usual);
+        }
     }
 
     /// A request with this history took this step.

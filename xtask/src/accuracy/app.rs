@@ -19,7 +19,14 @@ use crate::workspace;
 /// How long a model may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Requests by which a model is checked. The first ones also load what is loaded when it is first used.
+/// Requests before that, of which nothing is expected: code is loaded when it is first used, and compiled when it has been
+/// used for a while.
+const WARM_UP: u32 = 200;
+
+/// Of them so many are in flight.
+const WARM_UP_IN_FLIGHT: u32 = 4;
+
+/// Requests by which a model is checked.
 const CHECKED: u32 = 20;
 
 /// How long they may take.
@@ -39,7 +46,6 @@ pub(super) struct App {
     // Ended in this order, before their folder goes.
     processes: Vec<Server>,
     listen: SocketAddr,
-    inner: [SocketAddr; 2],
     scratch: Scratch,
 }
 
@@ -57,13 +63,13 @@ impl App {
     /// Starts a model that was installed in this folder, and checks that it keeps the contract.
     pub(super) fn start(runtime: &Runtime, folder: &Path, site: &mut Site, pool: u32, pass: bool) -> Result<Self> {
         let [first, second] = site.backends()?;
-        let (listen, inner) = (free_address()?, [free_address()?, free_address()?]);
+        let listen = free_address()?;
         let scratch =
             Scratch(workspace::target().join("accuracy").join(format!("{}-{}", runtime.name, std::process::id())));
         fs::create_dir_all(&scratch.0).with_context(|| format!("{} cannot be made", scratch.0.display()))?;
-        let start = Start { folder, scratch: &scratch.0, listen, first, second, inner, pool, pass };
+        let start = Start { folder, scratch: &scratch.0, listen, first, second, pool, pass };
         let commands = (runtime.commands)(&start)?;
-        let mut app = Self { processes: Vec::new(), listen, inner, scratch };
+        let mut app = Self { processes: Vec::new(), listen, scratch };
         for (number, mut command) in commands.into_iter().enumerate() {
             let path = app.scratch.0.join(format!("stderr-{number}"));
             let log = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -85,11 +91,7 @@ impl App {
     /// What of the machine belongs to it.
     pub(super) fn model(&self, backends: [SocketAddr; 2]) -> Model {
         let processes = self.processes.iter().flat_map(|process| cpu::family(process.pid()));
-        Model {
-            listens: [self.listen].into_iter().chain(self.inner).collect(),
-            calls: backends.to_vec(),
-            processes: processes.collect(),
-        }
+        Model { listens: self.listen, calls: backends.to_vec(), processes: processes.collect() }
     }
 
     /// The end of what it wrote to standard error.
@@ -101,8 +103,12 @@ impl App {
     }
 
     fn check(&self, runtime: &Runtime, site: &mut Site, pool: u32, pass: bool) -> Result<()> {
-        let plan = Plan::new(1, pool, runtime.calls, CHECKED, Shape::Uniform);
-        let ran = site.run(&Load { server: self.listen, plan, pass, seed: 0, limit: CHECK_LIMIT })?;
+        let mut run = |level, requests| {
+            let plan = Plan::new(level, pool, runtime.calls, requests, Shape::Uniform);
+            site.run(&Load { server: self.listen, plan, pass, seed: 0, limit: CHECK_LIMIT })
+        };
+        run(WARM_UP_IN_FLIGHT, WARM_UP)?;
+        let ran = run(1, CHECKED)?;
         ran.keeps_contract(runtime.calls, pool)
     }
 }

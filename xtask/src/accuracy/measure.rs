@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::accuracy::app::App;
 use crate::accuracy::plan::{Plan, Shape};
-use crate::accuracy::ran::Fate;
+use crate::accuracy::ran::{Fate, Request};
 use crate::accuracy::recording::{Case, paths};
 use crate::accuracy::row::{Repeat, Row};
 use crate::accuracy::runtimes::Runtime;
@@ -27,6 +27,8 @@ const SHAPES: [Shape; 2] = [Shape::Uniform, Shape::Exponential];
 /// Which loads are run.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
+    /// Requests with one in flight before everything else, from which the agent can learn; 0 for none.
+    pub(super) first: u32,
     /// Requests in flight, growing.
     pub(super) levels: Vec<u32>,
     /// Loads of each level.
@@ -57,7 +59,7 @@ impl Way {
         let mut arguments = selection(&app, &site)?;
         arguments.extend(["--format", "json"].map(str::to_owned));
         let agent = Agent::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
-        let case = self.load(&app, &mut site, settings)?;
+        let case = Loads::new(self, &app, &mut site, settings).run()?;
         let remains = agent.stop()?;
         if remains.records.lost > 0 {
             eprintln!("{}: {} records lost", self.runtime.name, remains.records.lost);
@@ -73,7 +75,7 @@ impl Way {
         let [file, truth] = paths(into, self.runtime.name, self.pool);
         let arguments = selection(&app, &site)?;
         let agent = Agent::record(&file, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let case = self.load(&app, &mut site, settings)?;
+        let case = Loads::new(self, &app, &mut site, settings).run()?;
         let model = app.model(site.backends()?);
         agent.stop()?;
         let recorded = fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -100,38 +102,63 @@ impl Way {
         let spans = String::from_utf8(replayed.stdout).context("the agent printed something that is no text")?;
         case.judged(self.runtime, &spans)
     }
+}
 
-    fn load(self, app: &App, site: &mut Site, settings: &Settings) -> Result<Case> {
-        let Self { runtime, pool, pass } = self;
-        let mut case = Case { rows: Vec::new(), truths: HashMap::new() };
-        let mut loads = 0;
-        for &level in &settings.levels {
-            case.rows.push(Row { runtime: runtime.name, pool, pass, level, repeats: Vec::new() });
-            for (repeat, shape) in (0..settings.repeat).zip(SHAPES.into_iter().cycle()) {
-                let plan = Plan::new(level, pool, runtime.calls, settings.requests, shape);
-                let seed = u64::from(level) << 32 | u64::from(pool) << 16 | u64::from(repeat);
-                let ran = site.run(&Load { server: app.listen(), plan, pass, seed, limit: settings.limit })?;
-                if let Some(peak) = ran.peak.iter().find(|peak| pool > 0 && **peak > pool as usize) {
-                    bail!("tests/apps/{} had {peak} connections to a backend, with a pool of {pool}", runtime.name);
-                }
-                let answered = ran.requests.iter().filter(|request| request.fate == Fate::Answered);
-                case.truths
-                    .extend(answered.map(|request| (request.token, Truth { load: loads, sent: request.parent })));
-                loads += 1;
-                let Some(row) = case.rows.last_mut() else { break };
-                row.repeats.push(Repeat::of(&ran));
-                if ran.answered() == 0 || ran.unanswered() > 0 {
-                    let (answered, all) = (ran.answered(), ran.requests.len());
-                    let why = ran.failure().unwrap_or("nothing came within the limit");
-                    eprintln!(
-                        "{row}: {answered} of {all} requests answered, {why}; more is not tried. It said: {}",
-                        app.said()
-                    );
-                    return Ok(case);
-                }
+/// Loads on a model that runs.
+struct Loads<'a> {
+    way: Way,
+    app: &'a App,
+    site: &'a mut Site,
+    settings: &'a Settings,
+    case: Case,
+    /// How many were run.
+    count: usize,
+}
+
+impl<'a> Loads<'a> {
+    fn new(way: Way, app: &'a App, site: &'a mut Site, settings: &'a Settings) -> Self {
+        let case = Case { rows: Vec::new(), truths: HashMap::new() };
+        Self { way, app, site, settings, case, count: 0 }
+    }
+
+    /// Runs all of them. Ends after one that was not answered.
+    fn run(mut self) -> Result<Case> {
+        let Settings { first, repeat, requests, .. } = *self.settings;
+        let mut goes_on = first == 0 || self.row(1, true, 1, first)?;
+        for &level in &self.settings.levels {
+            goes_on = goes_on && self.row(level, false, repeat, requests)?;
+        }
+        Ok(self.case)
+    }
+
+    /// Runs a level. Gives whether everything was answered.
+    fn row(&mut self, level: u32, is_cold: bool, repeat: u32, requests: u32) -> Result<bool> {
+        let Way { runtime, pool, pass } = self.way;
+        let mut row = Row { runtime: runtime.name, pool, pass, level, is_cold, repeats: Vec::new() };
+        let mut goes_on = true;
+        for (number, shape) in (0..repeat).zip(SHAPES.into_iter().cycle()) {
+            let plan = Plan::new(level, pool, runtime.calls, requests, shape);
+            let seed = u64::from(level) << 32 | u64::from(pool) << 16 | u64::from(number);
+            let load = Load { server: self.app.listen(), plan, pass, seed, limit: self.settings.limit };
+            let ran = self.site.run(&load)?;
+            if let Some(peak) = ran.peak.iter().find(|peak| pool > 0 && **peak > pool as usize) {
+                bail!("tests/apps/{} had {peak} connections to a backend, with a pool of {pool}", runtime.name);
+            }
+            let answered = ran.requests.iter().filter(|request| request.fate == Fate::Answered);
+            let truth = |request: &Request| (request.token, Truth { load: self.count, sent: request.parent });
+            self.case.truths.extend(answered.map(truth));
+            self.count += 1;
+            row.repeats.push(Repeat::of(&ran));
+            if ran.answered() == 0 || ran.unanswered() > 0 {
+                let (answered, all, said) = (ran.answered(), ran.requests.len(), self.app.said());
+                let why = ran.failure().unwrap_or("nothing came within the limit");
+                eprintln!("{row}: {answered} of {all} requests answered, {why}; more is not tried. It said: {said}");
+                goes_on = false;
+                break;
             }
         }
-        Ok(case)
+        self.case.rows.push(row);
+        Ok(goes_on)
     }
 }
 
@@ -154,7 +181,7 @@ impl Case {
 /// Arguments of an agent that traces the connections of a model, and not who asks it or is called by it.
 fn selection(app: &App, site: &Site) -> Result<Vec<String>> {
     let model = app.model(site.backends()?);
-    let ports = model.listens.iter().chain(&model.calls).map(|address| format!("port:{}", address.port()));
+    let ports = [model.listens].into_iter().chain(model.calls).map(|address| format!("port:{}", address.port()));
     let ourselves = format!("pid:{}", std::process::id());
     let words = ["--connections", "off", "--except", &ourselves].map(str::to_owned);
     Ok(words.into_iter().chain(ports.flat_map(|port| ["--only".to_owned(), port])).collect())

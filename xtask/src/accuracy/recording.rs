@@ -24,8 +24,8 @@ const PREAMBLE_BYTES: usize = 16;
 /// What belongs to a model.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
-    /// Where it listens, within and without.
-    pub(super) listens: Vec<SocketAddr>,
+    /// Where it listens.
+    pub(super) listens: SocketAddr,
     /// Where it calls.
     pub(super) calls: Vec<SocketAddr>,
     /// Its processes, as they were at the end.
@@ -89,9 +89,7 @@ impl Model {
 
     /// Whether a connection's end is the model's own. The other ends are those of clients and backends.
     fn owns_ports(&self, local: u16, remote: u16) -> bool {
-        let has = |addresses: &[SocketAddr], port| addresses.iter().any(|address| address.port() == port);
-        let calls_within = has(&self.listens[1..], remote);
-        has(&self.listens, local) || has(&self.calls, remote) || calls_within
+        self.listens.port() == local || self.calls.iter().any(|address| address.port() == remote)
     }
 
     fn owns_fact(&self, fact: &Value, family: &HashSet<u32>) -> bool {
@@ -154,7 +152,7 @@ impl Case {
                 json!({"in_flight": repeat.in_flight, "tokens": tokens.iter().map(Token::to_string).collect::<Vec<_>>()})
             });
             let repeats = repeats.collect::<Vec<_>>();
-            json!({"runtime": row.runtime, "pool": row.pool, "level": row.level, "repeats": repeats})
+            json!({"runtime": row.runtime, "pool": row.pool, "level": row.level, "cold": row.is_cold, "repeats": repeats})
         });
         let rows = Value::Array(rows.collect());
         fs::write(path, format!("{rows}\n")).with_context(|| format!("{} cannot be written", path.display()))
@@ -169,7 +167,8 @@ impl Case {
             let number = |row: &Value, name: &str| u32::try_from(row.get(name)?.as_u64()?).ok();
             for row in serde_json::from_str::<Value>(&text).ok()?.as_array()? {
                 let (pool, level) = (number(row, "pool")?, number(row, "level")?);
-                let mut read = Row { runtime, pool, pass: false, level, repeats: Vec::new() };
+                let is_cold = row.get("cold")?.as_bool()?;
+                let mut read = Row { runtime, pool, pass: false, level, is_cold, repeats: Vec::new() };
                 for repeat in row.get("repeats")?.as_array()? {
                     for token in repeat.get("tokens")?.as_array()? {
                         case.truths.insert(Token::read(token.as_str()?)?, Truth { load, sent: None });
@@ -221,7 +220,7 @@ mod tests {
     #[test]
     fn only_what_is_the_models_own_stays() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let model = Model { listens: vec![address(80), address(81)], calls: vec![address(90)], processes: vec![5] };
+        let model = Model { listens: address(80), calls: vec![address(90)], processes: vec![5] };
         let own = [
             fact(r#"{"host":{"name":"vm"}}"#),
             fact(r#"{"process":{"tgid":5}}"#),
@@ -230,8 +229,6 @@ mod tests {
             task(kind::EXIT, 6, 0),
             segment(80, 4000),
             segment(4001, 90),
-            segment(4002, 81),
-            segment(81, 4002),
         ];
         let others = [
             fact(r#"{"process":{"tgid":7}}"#),

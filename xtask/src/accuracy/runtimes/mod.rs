@@ -8,18 +8,27 @@
 //! library), `--pool 0` as many as are needed. No header holds the token; with `--pass traceparent` the header of that name is copied
 //! to all calls, else none is sent.
 
+mod apache;
 mod c_epoll;
 mod c_threads;
 mod go;
+mod haproxy;
+mod java_netty;
+mod java_pool;
+mod java_virtual;
+mod nginx;
 mod node;
+mod puma;
 mod python_asyncio;
 mod python_threads;
+mod tokio;
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::bed::install::Source;
 
@@ -27,14 +36,28 @@ use crate::bed::install::Source;
 pub(super) const RUNTIMES: &[Runtime] = &[
     c_threads::RUNTIME,
     c_epoll::RUNTIME,
+    nginx::RUNTIME,
+    apache::RUNTIME,
     python_threads::RUNTIME,
     python_asyncio::RUNTIME,
     node::RUNTIME,
     go::RUNTIME,
+    tokio::RUNTIME,
+    java_pool::RUNTIME,
+    java_virtual::RUNTIME,
+    java_netty::RUNTIME,
+    puma::RUNTIME,
+    haproxy::RUNTIME,
 ];
 
 /// The calls that most models make for a request: the first segments of their paths, besides the token.
 pub(super) const CALLS: &[&str] = &["a", "b", "c", "d"];
+
+/// The one call of a proxy: it makes `/a/TOKEN` of `/work/TOKEN` and asks the first backend for that.
+const FORWARDED: &[&str] = &["a"];
+
+/// What Java may have: enough for all levels, and too little to hold back its garbage for long.
+const MEMORY: &str = "-Xmx256m";
 
 /// Pools that most models have: of 8 connections, and unlimited.
 pub(super) const POOLS: &[u32] = &[8, 0];
@@ -50,8 +73,7 @@ pub(super) struct Runtime {
     pub(super) source: Source,
     /// What it runs as: each is started in this order and ended at the end; together they must listen at [`Start::listen`].
     pub(super) commands: fn(&Start<'_>) -> Result<Vec<Command>>,
-    /// The calls that it makes for a request, by the first segment of their paths ([`CALLS`]). A hop within the model that
-    /// is a traced HTTP request as well (a proxy before the application) counts as one: `work`.
+    /// The calls that it makes for a request, by the first segment of their paths ([`CALLS`]).
     pub(super) calls: &'static [&'static str],
     /// The pools that it is run with ([`POOLS`]); one entry if its clients know no limit.
     pub(super) pools: &'static [u32],
@@ -70,8 +92,6 @@ pub(super) struct Start<'a> {
     pub(super) first: SocketAddr,
     /// The second one.
     pub(super) second: SocketAddr,
-    /// Free addresses for hops within the model; traced like all the others.
-    pub(super) inner: [SocketAddr; 2],
     /// At most so many connections to the backends; 0 is no limit.
     pub(super) pool: u32,
     /// Whether `traceparent` is passed on.
@@ -90,4 +110,15 @@ impl Start<'_> {
         }
         arguments
     }
+}
+
+/// Writes the configuration of a proxy, which knows no arguments: its file with these words replaced, besides `@LISTEN@` and
+/// `@FIRST@`.
+fn configured(start: &Start<'_>, file: &str, words: &[(&str, &str)]) -> Result<PathBuf> {
+    let [from, to] = [start.folder, start.scratch].map(|folder| folder.join(file));
+    let text = fs::read_to_string(&from).with_context(|| format!("{} cannot be read", from.display()))?;
+    let text = text.replace("@LISTEN@", &start.listen.to_string()).replace("@FIRST@", &start.first.to_string());
+    let text = words.iter().fold(text, |text, (word, value)| text.replace(word, value));
+    fs::write(&to, text).with_context(|| format!("{} cannot be written", to.display()))?;
+    Ok(to)
 }

@@ -46,7 +46,6 @@ pub(super) struct App {
     // Ended in this order, before their folder goes.
     processes: Vec<Server>,
     listen: SocketAddr,
-    inner: [SocketAddr; 2],
     scratch: Scratch,
 }
 
@@ -64,13 +63,13 @@ impl App {
     /// Starts a model that was installed in this folder, and checks that it keeps the contract.
     pub(super) fn start(runtime: &Runtime, folder: &Path, site: &mut Site, pool: u32, pass: bool) -> Result<Self> {
         let [first, second] = site.backends()?;
-        let (listen, inner) = (free_address()?, [free_address()?, free_address()?]);
+        let listen = free_address()?;
         let scratch =
             Scratch(workspace::target().join("accuracy").join(format!("{}-{}", runtime.name, std::process::id())));
         fs::create_dir_all(&scratch.0).with_context(|| format!("{} cannot be made", scratch.0.display()))?;
-        let start = Start { folder, scratch: &scratch.0, listen, first, second, inner, pool, pass };
+        let start = Start { folder, scratch: &scratch.0, listen, first, second, pool, pass };
         let commands = (runtime.commands)(&start)?;
-        let mut app = Self { processes: Vec::new(), listen, inner, scratch };
+        let mut app = Self { processes: Vec::new(), listen, scratch };
         for (number, mut command) in commands.into_iter().enumerate() {
             let path = app.scratch.0.join(format!("stderr-{number}"));
             let log = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -92,11 +91,7 @@ impl App {
     /// What of the machine belongs to it.
     pub(super) fn model(&self, backends: [SocketAddr; 2]) -> Model {
         let processes = self.processes.iter().flat_map(|process| cpu::family(process.pid()));
-        Model {
-            listens: [self.listen].into_iter().chain(self.inner).collect(),
-            calls: backends.to_vec(),
-            processes: processes.collect(),
-        }
+        Model { listens: self.listen, calls: backends.to_vec(), processes: processes.collect() }
     }
 
     /// The end of what it wrote to standard error.

@@ -181,7 +181,7 @@ impl Case {
 /// Arguments of an agent that traces the connections of a model, and not who asks it or is called by it.
 fn selection(app: &App, site: &Site) -> Result<Vec<String>> {
     let model = app.model(site.backends()?);
-    let ports = model.listens.iter().chain(&model.calls).map(|address| format!("port:{}", address.port()));
+    let ports = [model.listens].into_iter().chain(model.calls).map(|address| format!("port:{}", address.port()));
     let ourselves = format!("pid:{}", std::process::id());
     let words = ["--connections", "off", "--except", &ourselves].map(str::to_owned);
     Ok(words.into_iter().chain(ports.flat_map(|port| ["--only".to_owned(), port])).collect())

@@ -24,8 +24,8 @@ const PREAMBLE_BYTES: usize = 16;
 /// What belongs to a model.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
-    /// Where it listens, within and without.
-    pub(super) listens: Vec<SocketAddr>,
+    /// Where it listens.
+    pub(super) listens: SocketAddr,
     /// Where it calls.
     pub(super) calls: Vec<SocketAddr>,
     /// Its processes, as they were at the end.
@@ -89,9 +89,7 @@ impl Model {
 
     /// Whether a connection's end is the model's own. The other ends are those of clients and backends.
     fn owns_ports(&self, local: u16, remote: u16) -> bool {
-        let has = |addresses: &[SocketAddr], port| addresses.iter().any(|address| address.port() == port);
-        let calls_within = has(&self.listens[1..], remote);
-        has(&self.listens, local) || has(&self.calls, remote) || calls_within
+        self.listens.port() == local || self.calls.iter().any(|address| address.port() == remote)
     }
 
     fn owns_fact(&self, fact: &Value, family: &HashSet<u32>) -> bool {
@@ -222,7 +220,7 @@ mod tests {
     #[test]
     fn only_what_is_the_models_own_stays() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let model = Model { listens: vec![address(80), address(81)], calls: vec![address(90)], processes: vec![5] };
+        let model = Model { listens: address(80), calls: vec![address(90)], processes: vec![5] };
         let own = [
             fact(r#"{"host":{"name":"vm"}}"#),
             fact(r#"{"process":{"tgid":5}}"#),
@@ -231,8 +229,6 @@ mod tests {
             task(kind::EXIT, 6, 0),
             segment(80, 4000),
             segment(4001, 90),
-            segment(4002, 81),
-            segment(81, 4002),
         ];
         let others = [
             fact(r#"{"process":{"tgid":7}}"#),

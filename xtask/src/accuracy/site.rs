@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
         });
         self.by_token.insert(token, number);
         self.in_flight += 1;
-        let text = request_text(token, trace);
+        let text = head::request(token, trace);
         while let Some(idle) = self.site.idle.pop() {
             let Some(connection) = self.site.connections.get_mut(&idle) else { continue };
             if connection.stream.write_all(text.as_bytes()).is_ok() {
@@ -397,11 +397,6 @@ impl<'a> Run<'a> {
     }
 }
 
-fn request_text(token: Token, trace: Option<(u128, u64)>) -> String {
-    let trace = trace.map(|(trace, parent)| format!("traceparent: 00-{trace:032x}-{parent:016x}-01\r\n"));
-    format!("GET /work/{token} HTTP/1.1\r\nHost: app\r\nAccept: */*\r\n{}\r\n", trace.unwrap_or_default())
-}
-
 /// A connection that is being made: an application that does not accept must not stop all others.
 fn connecting(server: SocketAddr) -> Result<TcpStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -414,3 +409,7 @@ fn connecting(server: SocketAddr) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod tests;

@@ -1,16 +1,19 @@
 //! An application model as it runs: started, waited for, checked, ended.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::accuracy::plan::{Plan, Shape};
+use crate::accuracy::recording::Model;
 use crate::accuracy::runtimes::{Runtime, Start};
 use crate::accuracy::site::{Load, Site};
-use crate::bed::server::{Server, free_address};
+use crate::bed::cpu;
+use crate::bed::server::Server;
 use crate::workspace;
 
 /// How long a model may take to listen.
@@ -32,12 +35,17 @@ const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes of what a model wrote to standard error that a failure shows.
 const SHOWN_BYTES: usize = 2000;
 
+/// Ports below those that Linux gives out by itself (`net.ipv4.ip_local_port_range` begins with 32768).
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// Ports that are tried before it is given up.
+const PORT_TRIES: u32 = 100;
+
 /// A running model. Ends when dropped.
 pub(super) struct App {
     // Ended in this order, before their folder goes.
     processes: Vec<Server>,
     listen: SocketAddr,
-    inner: [SocketAddr; 2],
     scratch: Scratch,
 }
 
@@ -55,13 +63,13 @@ impl App {
     /// Starts a model that was installed in this folder, and checks that it keeps the contract.
     pub(super) fn start(runtime: &Runtime, folder: &Path, site: &mut Site, pool: u32, pass: bool) -> Result<Self> {
         let [first, second] = site.backends()?;
-        let (listen, inner) = (free_address()?, [free_address()?, free_address()?]);
+        let listen = free_address()?;
         let scratch =
             Scratch(workspace::target().join("accuracy").join(format!("{}-{}", runtime.name, std::process::id())));
         fs::create_dir_all(&scratch.0).with_context(|| format!("{} cannot be made", scratch.0.display()))?;
-        let start = Start { folder, scratch: &scratch.0, listen, first, second, inner, pool, pass };
+        let start = Start { folder, scratch: &scratch.0, listen, first, second, pool, pass };
         let commands = (runtime.commands)(&start)?;
-        let mut app = Self { processes: Vec::new(), listen, inner, scratch };
+        let mut app = Self { processes: Vec::new(), listen, scratch };
         for (number, mut command) in commands.into_iter().enumerate() {
             let path = app.scratch.0.join(format!("stderr-{number}"));
             let log = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -80,10 +88,10 @@ impl App {
         self.listen
     }
 
-    /// What `--only` calls all its connections.
-    pub(super) fn ports(&self, backends: [SocketAddr; 2]) -> Vec<String> {
-        let all = [self.listen].into_iter().chain(self.inner).chain(backends);
-        all.map(|address| format!("port:{}", address.port())).collect()
+    /// What of the machine belongs to it.
+    pub(super) fn model(&self, backends: [SocketAddr; 2]) -> Model {
+        let processes = self.processes.iter().flat_map(|process| cpu::family(process.pid()));
+        Model { listens: self.listen, calls: backends.to_vec(), processes: processes.collect() }
     }
 
     /// The end of what it wrote to standard error.
@@ -103,4 +111,16 @@ impl App {
         let ran = run(1, CHECKED)?;
         ran.keeps_contract(runtime.calls, pool)
     }
+}
+
+/// An address that nobody listens at. Its port is of those that the kernel gives to nobody by itself: the agent traces whatever
+/// uses it.
+fn free_address() -> Result<SocketAddr> {
+    for _ in 0..PORT_TRIES {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(PORTS)));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("none of {PORT_TRIES} ports between {} and {} is free", PORTS.start, PORTS.end)
 }

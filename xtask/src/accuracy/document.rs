@@ -26,7 +26,8 @@ Each runtime's model application (`tests/apps/NAME`) is asked for `/work/TOKEN`.
 Requests arrive whatever the answers do (open loop), independently of each other; backends take a random time for each call, which is chosen so that as many requests are in flight
 as the row says (*reached* is how many were, on average). Where a pool of connections would be too small for that it is always full, and requests that arrive
 while as many are in flight as shall be do not come in. Each row is the sum of its repeats: of every two, one has backends' times between half of the mean and one and a half of it, the other
-exponentially distributed ones. One agent sees all rows of a pool, in the order of the table, and nothing before. It does not trace the clients and the backends.
+exponentially distributed ones. One agent sees all rows of a pool, in the order of the table, and nothing before; what it makes
+of the very first requests is a row of its own (*first*), without a target. It does not trace the clients and the backends.
 
 The truth is the token, which is different for each request and stands only in paths, where links are never looked for. Per cent are of the calls that must have been made:
 
@@ -35,7 +36,17 @@ The truth is the token, which is different for each request and stands only in p
 - *abstained*: it has no parent in the process;
 - *lost*: there is no span of the call or of its request.
 
-A *whole trace* is a request with all its calls right. *Links by* says how many links each kind of evidence gave (`wirespan.link.method`). How sure the links say to be (`wirespan.link.confidence`)
+A *whole trace* is a request with all its calls right. *Target*: whether as many are right, and as few wrong, as shall be:
+
+| | wrong | right with up to 16 in flight | with up to 64 |
+|---|---:|---:|---:|
+| c-threads, c-epoll, nginx, apache, python-threads, java-pool, haproxy | ≤ 0.5 % | ≥ 99 % | ≥ 99 % |
+| go | ≤ 0.1 % | ≥ 99.5 % | ≥ 99.5 % |
+| node | ≤ 0.5 % | ≥ 98 % | ≥ 95 % |
+| all others | ≤ 0.5 % | ≥ 95 % | ≥ 85 % |
+| with `traceparent` passed on | 0 | 100 % | 100 % |
+
+With more than 64 in flight only wrong links count (≤ 0.5 %). *Links by* says how many links each kind of evidence gave (`wirespan.link.method`). How sure the links say to be (`wirespan.link.confidence`)
 and how many of them are right stands at the end.
 ";
 
@@ -91,7 +102,7 @@ mod tests {
             commit: "abc".to_owned(),
             day: "2026-11-20".to_owned(),
         };
-        let row = |pass| Row { runtime: "go", pool: 8, pass, level: 4, repeats: Vec::new() };
+        let row = |pass| Row { runtime: "go", pool: 8, pass, level: 4, is_cold: false, repeats: Vec::new() };
         let text = part("go", "Go.", &[row(false), row(true)], &machine, 9);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[4].split('|').count(), lines[5].split('|').count(), "{text}");

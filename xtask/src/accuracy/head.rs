@@ -1,5 +1,7 @@
 //! As much of HTTP/1.1 as the load and the backends need: where a message ends, its first line, and a few headers.
 
+use crate::accuracy::token::Token;
+
 /// A message longer than this is none of the contract's, bytes.
 const MOST_BYTES: usize = 64 << 10;
 
@@ -43,6 +45,12 @@ pub(super) fn read(bytes: &[u8]) -> Read<'_> {
         }
     };
     body.map_or(Read::Part, |body| Read::Whole(Message { head, bytes: start + body }))
+}
+
+/// A request to the application, with a `traceparent` of these ids if there are any.
+pub(super) fn request(token: Token, trace: Option<(u128, u64)>) -> String {
+    let trace = trace.map(|(trace, parent)| format!("traceparent: 00-{trace:032x}-{parent:016x}-01\r\n"));
+    format!("GET /work/{token} HTTP/1.1\r\nHost: app\r\nAccept: */*\r\n{}\r\n", trace.unwrap_or_default())
 }
 
 impl<'a> Message<'a> {

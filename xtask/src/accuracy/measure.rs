@@ -1,20 +1,25 @@
-//! Runs a runtime's loads beside an agent, and scores its links.
+//! Runs a runtime's loads beside an agent, or one that records, and scores its links.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::accuracy::app::App;
 use crate::accuracy::plan::{Plan, Shape};
-use crate::accuracy::ran::Fate;
+use crate::accuracy::ran::{Fate, Request};
+use crate::accuracy::recording::{Case, paths};
 use crate::accuracy::row::{Repeat, Row};
 use crate::accuracy::runtimes::Runtime;
 use crate::accuracy::score::{Truth, score};
 use crate::accuracy::site::{Load, Site};
 use crate::accuracy::spans;
 use crate::bed::agent::Agent;
+use crate::command::{command, line};
 use crate::step::Steps;
+use crate::workspace;
 
 /// How the times of backends are spread, repeat after repeat.
 const SHAPES: [Shape; 2] = [Shape::Uniform, Shape::Exponential];
@@ -22,6 +27,8 @@ const SHAPES: [Shape; 2] = [Shape::Uniform, Shape::Exponential];
 /// Which loads are run.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
+    /// Requests with one in flight before everything else, from which the agent can learn; 0 for none.
+    pub(super) first: u32,
     /// Requests in flight, growing.
     pub(super) levels: Vec<u32>,
     /// Loads of each level.
@@ -32,77 +39,150 @@ pub(super) struct Settings {
     pub(super) limit: Duration,
 }
 
-/// Runs all levels of a runtime with one pool beside one agent.
-pub(super) fn measure(
-    runtime: &Runtime,
-    pool: u32,
-    pass: bool,
-    settings: &Settings,
-    steps: &mut Steps,
-) -> Result<Vec<Row>> {
-    let folder = runtime.source.installed(steps)?;
-    let mut site = Site::new()?;
-    let app = App::start(runtime, &folder, &mut site, pool, pass)?;
-    let agent = agent(&app, &site)?;
-    let mut rows: Vec<Row> = Vec::new();
-    let mut truths = HashMap::new();
-    let mut loads = 0;
-    for &level in &settings.levels {
-        let mut row = Row { runtime: runtime.name, pool, pass, level, repeats: Vec::new() };
-        for (repeat, shape) in (0..settings.repeat).zip(SHAPES.into_iter().cycle()) {
-            let plan = Plan::new(level, pool, runtime.calls, settings.requests, shape);
-            let seed = u64::from(level) << 32 | u64::from(pool) << 16 | u64::from(repeat);
-            let load = Load { server: app.listen(), plan, pass, seed, limit: settings.limit };
-            let ran = site.run(&load)?;
+/// A model, and how it is run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// The model.
+    pub(super) runtime: &'static Runtime,
+    /// Connections that it may keep; 0 is no limit.
+    pub(super) pool: u32,
+    /// Whether it passes `traceparent` on.
+    pub(super) pass: bool,
+}
+
+impl Way {
+    /// Runs all levels beside one agent.
+    pub(super) fn measure(self, settings: &Settings, steps: &mut Steps) -> Result<Vec<Row>> {
+        let folder = self.runtime.source.installed(steps)?;
+        let mut site = Site::new()?;
+        let app = App::start(self.runtime, &folder, &mut site, self.pool, self.pass)?;
+        let mut arguments = selection(&app, &site)?;
+        arguments.extend(["--format", "json"].map(str::to_owned));
+        let agent = Agent::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
+        let case = Loads::new(self, &app, &mut site, settings).run()?;
+        let remains = agent.stop()?;
+        if remains.records.lost > 0 {
+            eprintln!("{}: {} records lost", self.runtime.name, remains.records.lost);
+        }
+        case.judged(self.runtime, &remains.spans)
+    }
+
+    /// Records all levels, and judges the replay.
+    pub(super) fn record(self, into: &Path, settings: &Settings, steps: &mut Steps) -> Result<Vec<Row>> {
+        let folder = self.runtime.source.installed(steps)?;
+        let mut site = Site::new()?;
+        let app = App::start(self.runtime, &folder, &mut site, self.pool, self.pass)?;
+        let [file, truth] = paths(into, self.runtime.name, self.pool);
+        let arguments = selection(&app, &site)?;
+        let agent = Agent::record(&file, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let case = Loads::new(self, &app, &mut site, settings).run()?;
+        let model = app.model(site.backends()?);
+        agent.stop()?;
+        let recorded = fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        fs::write(&file, model.only(&recorded)?).with_context(|| format!("{} cannot be written", file.display()))?;
+        case.write(&truth)?;
+        self.replay(into)
+    }
+
+    /// Whether there is a recording of it.
+    pub(super) fn is_recorded(self, folder: &Path) -> bool {
+        paths(folder, self.runtime.name, self.pool).iter().all(|path| path.exists())
+    }
+
+    /// Judges what this agent makes of a recording.
+    pub(super) fn replay(self, from: &Path) -> Result<Vec<Row>> {
+        let [file, truth] = paths(from, self.runtime.name, self.pool);
+        let case = Case::read(&truth, self.runtime.name)?;
+        let mut replay = command(workspace::agent());
+        replay.arg("replay").arg(&file).args(["--format", "json", "--connections", "off"]);
+        let replayed = replay.output().context("the agent cannot be started")?;
+        if !replayed.status.success() {
+            bail!("`{}` failed: {}", line(&replay), String::from_utf8_lossy(&replayed.stderr).trim());
+        }
+        let spans = String::from_utf8(replayed.stdout).context("the agent printed something that is no text")?;
+        case.judged(self.runtime, &spans)
+    }
+}
+
+/// Loads on a model that runs.
+struct Loads<'a> {
+    way: Way,
+    app: &'a App,
+    site: &'a mut Site,
+    settings: &'a Settings,
+    case: Case,
+    /// How many were run.
+    count: usize,
+}
+
+impl<'a> Loads<'a> {
+    fn new(way: Way, app: &'a App, site: &'a mut Site, settings: &'a Settings) -> Self {
+        let case = Case { rows: Vec::new(), truths: HashMap::new() };
+        Self { way, app, site, settings, case, count: 0 }
+    }
+
+    /// Runs all of them. Ends after one that was not answered.
+    fn run(mut self) -> Result<Case> {
+        let Settings { first, repeat, requests, .. } = *self.settings;
+        let mut goes_on = first == 0 || self.row(1, true, 1, first)?;
+        for &level in &self.settings.levels {
+            goes_on = goes_on && self.row(level, false, repeat, requests)?;
+        }
+        Ok(self.case)
+    }
+
+    /// Runs a level. Gives whether everything was answered.
+    fn row(&mut self, level: u32, is_cold: bool, repeat: u32, requests: u32) -> Result<bool> {
+        let Way { runtime, pool, pass } = self.way;
+        let mut row = Row { runtime: runtime.name, pool, pass, level, is_cold, repeats: Vec::new() };
+        let mut goes_on = true;
+        for (number, shape) in (0..repeat).zip(SHAPES.into_iter().cycle()) {
+            let plan = Plan::new(level, pool, runtime.calls, requests, shape);
+            let seed = u64::from(level) << 32 | u64::from(pool) << 16 | u64::from(number);
+            let load = Load { server: self.app.listen(), plan, pass, seed, limit: self.settings.limit };
+            let ran = self.site.run(&load)?;
             if let Some(peak) = ran.peak.iter().find(|peak| pool > 0 && **peak > pool as usize) {
                 bail!("tests/apps/{} had {peak} connections to a backend, with a pool of {pool}", runtime.name);
             }
             let answered = ran.requests.iter().filter(|request| request.fate == Fate::Answered);
-            truths.extend(answered.map(|request| (request.token, Truth { load: loads, sent: request.parent })));
+            let truth = |request: &Request| (request.token, Truth { load: self.count, sent: request.parent });
+            self.case.truths.extend(answered.map(truth));
+            self.count += 1;
             row.repeats.push(Repeat::of(&ran));
-            loads += 1;
             if ran.answered() == 0 || ran.unanswered() > 0 {
+                let (answered, all, said) = (ran.answered(), ran.requests.len(), self.app.said());
                 let why = ran.failure().unwrap_or("nothing came within the limit");
-                eprintln!(
-                    "{row}: {} of {} requests answered, {why}; more is not tried. It said: {}",
-                    ran.answered(),
-                    ran.requests.len(),
-                    app.said()
-                );
-                rows.push(row);
-                return finish(runtime, agent, rows, &truths, loads);
+                eprintln!("{row}: {answered} of {all} requests answered, {why}; more is not tried. It said: {said}");
+                goes_on = false;
+                break;
             }
         }
-        rows.push(row);
+        self.case.rows.push(row);
+        Ok(goes_on)
     }
-    finish(runtime, agent, rows, &truths, loads)
 }
 
-/// An agent that traces the connections of a model, and not who asks it or is called by it.
-fn agent(app: &App, site: &Site) -> Result<Agent> {
+impl Case {
+    /// The loads with their scores.
+    fn judged(mut self, runtime: &Runtime, spans: &str) -> Result<Vec<Row>> {
+        let spans = spans::read(spans).context("the spans cannot be judged")?;
+        let loads = self.rows.iter().map(|row| row.repeats.len()).sum();
+        let (scores, tokenless) = score(&spans, &self.truths, runtime.calls, loads);
+        for (repeat, score) in self.rows.iter_mut().flat_map(|row| &mut row.repeats).zip(scores) {
+            repeat.score = score;
+        }
+        if tokenless > 0 {
+            eprintln!("{}: {tokenless} spans without a token", runtime.name);
+        }
+        Ok(self.rows)
+    }
+}
+
+/// Arguments of an agent that traces the connections of a model, and not who asks it or is called by it.
+fn selection(app: &App, site: &Site) -> Result<Vec<String>> {
+    let model = app.model(site.backends()?);
+    let ports = [model.listens].into_iter().chain(model.calls).map(|address| format!("port:{}", address.port()));
     let ourselves = format!("pid:{}", std::process::id());
-    let ports = app.ports(site.backends()?);
-    let mut arguments = vec!["--format", "json", "--connections", "off", "--except", &ourselves];
-    arguments.extend(ports.iter().flat_map(|port| ["--only", port]));
-    Agent::start(&arguments, &[])
-}
-
-/// Ends the agent, and gives each load its score.
-fn finish(
-    runtime: &Runtime,
-    agent: Agent,
-    mut rows: Vec<Row>,
-    truths: &HashMap<crate::accuracy::token::Token, Truth>,
-    loads: usize,
-) -> Result<Vec<Row>> {
-    let remains = agent.stop()?;
-    let spans = spans::read(&remains.spans).context("the spans cannot be judged")?;
-    let (scores, tokenless) = score(&spans, truths, runtime.calls, loads);
-    for (repeat, score) in rows.iter_mut().flat_map(|row| &mut row.repeats).zip(scores) {
-        repeat.score = score;
-    }
-    if tokenless > 0 || remains.records.lost > 0 {
-        eprintln!("{}: {tokenless} spans without a token, {} records lost", runtime.name, remains.records.lost);
-    }
-    Ok(rows)
+    let words = ["--connections", "off", "--except", &ourselves].map(str::to_owned);
+    Ok(words.into_iter().chain(ports.flat_map(|port| ["--only".to_owned(), port])).collect())
 }

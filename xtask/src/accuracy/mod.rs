@@ -10,15 +10,19 @@ mod head;
 mod measure;
 mod plan;
 mod ran;
+mod recording;
 mod row;
 mod runtimes;
 mod score;
 mod site;
 mod spans;
 mod table;
+mod target;
 mod token;
 
+use std::fs;
 use std::io::{Write as _, stdout};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -26,9 +30,10 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::accuracy::calibration::Calibration;
-use crate::accuracy::measure::Settings;
+use crate::accuracy::measure::{Settings, Way};
 use crate::accuracy::row::{Row, calibration_json};
 use crate::accuracy::runtimes::{RUNTIMES, Runtime};
+use crate::accuracy::target::Verdict;
 use crate::bed::machine::Machine;
 use crate::step::Steps;
 use crate::{build, packages, workspace};
@@ -39,11 +44,17 @@ const DOCUMENT: &str = "docs/accuracy.md";
 /// In flight where `traceparent` is passed on: what is right there does not depend on how many.
 const PASS_LEVEL: u32 = 16;
 
-const LEVELS: [u32; 5] = [1, 4, 16, 64, 256];
+/// Requests with one in flight before all others: what the agent learns from them is a row of its own.
+const FIRST: u32 = 100;
+
+/// The levels, how often each is run, and with how many requests.
+const USUAL: (&[u32], u32, u32) = (&[1, 4, 16, 64, 256], 3, 600);
+
+/// The same of a recording, which shall be small.
+const RECORDED: (&[u32], u32, u32) = (&[4, 16, 64], 1, 60);
+
 const POOLS: [u32; 2] = [8, 0];
 const PASSES: [Pass; 2] = [Pass::None, Pass::Traceparent];
-const REPEAT: u32 = 3;
-const REQUESTS: u32 = 600;
 
 /// What to run, and where it is written.
 #[derive(Clone, Debug, Args)]
@@ -51,8 +62,8 @@ pub(crate) struct Arguments {
     /// Runtimes to run; an unknown name lists them. All of them if none is named.
     #[arg(value_name = "RUNTIME")]
     runtimes: Vec<String>,
-    /// Requests in flight, on average.
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = LEVELS, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Requests in flight, on average [default: 1,4,16,64,256].
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
     in_flight: Vec<u32>,
     /// Connections to the backends that the applications may keep; 0 is as many as they like.
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = POOLS)]
@@ -60,15 +71,22 @@ pub(crate) struct Arguments {
     /// Headers that come in and are passed on by the applications; with `traceparent` at one level only.
     #[arg(long, value_name = "HEADER", value_delimiter = ',', default_values_t = PASSES, value_enum)]
     pass: Vec<Pass>,
-    /// How often each level is run.
-    #[arg(long, value_name = "N", default_value_t = REPEAT, value_parser = clap::value_parser!(u32).range(1..=100))]
-    repeat: u32,
-    /// Requests of each level and repeat.
-    #[arg(long, value_name = "N", default_value_t = REQUESTS, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    requests: u32,
+    /// How often each level is run [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: Option<u32>,
+    /// Requests of each level and repeat [default: 600].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    requests: Option<u32>,
     /// End a load after so many seconds, whatever is still missing.
     #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+    /// Save a recording of each runtime and pool into this folder, to be judged again with --replay: 100 first ones
+    /// and 60 each with 4, 16 and 64 in flight, unless it is said otherwise.
+    #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+    record: Option<PathBuf>,
+    /// Judge what the agent makes of the recordings in this folder; needs no rights, and takes seconds.
+    #[arg(long, value_name = "DIR")]
+    replay: Option<PathBuf>,
     /// Print JSON lines to standard output instead of a table.
     #[arg(long)]
     json: bool,
@@ -84,18 +102,21 @@ enum Pass {
 /// Runs the runtimes.
 pub(crate) fn accuracy(arguments: &Arguments, steps: &mut Steps) -> Result<()> {
     let runtimes = selected(&arguments.runtimes)?;
-    if !packages::is_root() {
+    if arguments.replay.is_none() && !packages::is_root() {
         bail!("links are looked for in what kernel programs see: run it as root");
     }
     build::build(steps)?;
     let machine = Machine::look();
     let mut calibration = Calibration::default();
     let mut failed = Vec::new();
-    for runtime in &runtimes {
+    let mut missed = Vec::new();
+    for runtime in runtimes.iter().copied() {
         let start = Instant::now();
         match arguments.run(runtime, steps) {
             Ok(rows) => {
                 rows.iter().for_each(|row| calibration += &row.score().calibration);
+                let is_missed = |row: &&Row| Verdict::of(row) == Verdict::Missed;
+                missed.extend(rows.iter().filter(is_missed).map(Row::to_string));
                 if arguments.is_usual() {
                     let path = workspace::root().join(DOCUMENT);
                     document::write(&path, runtime, &rows, &machine, start.elapsed().as_secs())?;
@@ -112,20 +133,31 @@ pub(crate) fn accuracy(arguments: &Arguments, steps: &mut Steps) -> Result<()> {
     if arguments.is_usual() && failed.is_empty() && runtimes.len() == RUNTIMES.len() {
         document::write_calibration(&workspace::root().join(DOCUMENT), &calibration, &machine)?;
     }
-    if failed.is_empty() { Ok(()) } else { bail!("not measured: {}", failed.join(", ")) }
+    if !failed.is_empty() {
+        bail!("not measured: {}", failed.join(", "));
+    }
+    if !missed.is_empty() {
+        bail!("targets missed: {}\n  {}", missed.len(), missed.join("\n  "));
+    }
+    Ok(())
 }
 
 impl Arguments {
-    /// Runs all loads of a runtime, and says what they came to.
-    fn run(&self, runtime: &Runtime, steps: &mut Steps) -> Result<Vec<Row>> {
+    /// Runs all loads of a runtime, or replays them, and says what they came to.
+    fn run(&self, runtime: &'static Runtime, steps: &mut Steps) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
-        for (pool, pass) in self.ways(runtime) {
-            let mut levels = if pass { vec![PASS_LEVEL] } else { self.in_flight.clone() };
-            levels.sort_unstable();
-            levels.dedup();
-            let limit = Duration::from_secs(self.seconds);
-            let settings = Settings { levels, repeat: self.repeat, requests: self.requests, limit };
-            let measured = measure::measure(runtime, pool, pass, &settings, steps)?;
+        for way in self.ways(runtime) {
+            let measured = match (&self.record, &self.replay) {
+                // Who names no runtime means those that were recorded.
+                (_, Some(folder)) if self.runtimes.is_empty() && !way.is_recorded(folder) => continue,
+                (_, Some(folder)) => way.replay(folder)?,
+                (Some(folder), None) => {
+                    let made = fs::create_dir_all(folder);
+                    made.with_context(|| format!("{} cannot be made", folder.display()))?;
+                    way.record(folder, &self.settings(way.pass), steps)?
+                }
+                (None, None) => way.measure(&self.settings(way.pass), steps)?,
+            };
             if rows.is_empty() && !self.json {
                 say(&format!("\n{}", table::head()))?;
             }
@@ -141,24 +173,46 @@ impl Arguments {
         Ok(rows)
     }
 
-    /// Pools of a runtime, and whether `traceparent` is passed on: that is run with one of them.
-    fn ways(&self, runtime: &Runtime) -> Vec<(u32, bool)> {
-        let pools: Vec<_> = self.pool.iter().copied().filter(|pool| runtime.pools.contains(pool)).collect();
-        let mut ways = Vec::new();
-        if self.pass.contains(&Pass::None) {
-            ways.extend(pools.iter().map(|pool| (*pool, false)));
+    fn settings(&self, pass: bool) -> Settings {
+        let (levels, repeat, requests) = if self.record.is_some() { RECORDED } else { USUAL };
+        let mut levels = match pass {
+            true => vec![PASS_LEVEL],
+            false if self.in_flight.is_empty() => levels.to_vec(),
+            false => self.in_flight.clone(),
+        };
+        levels.sort_unstable();
+        levels.dedup();
+        Settings {
+            first: FIRST,
+            levels,
+            repeat: self.repeat.unwrap_or(repeat),
+            requests: self.requests.unwrap_or(requests),
+            limit: Duration::from_secs(self.seconds),
         }
-        if self.pass.contains(&Pass::Traceparent) {
-            ways.extend(pools.last().map(|pool| (*pool, true)));
+    }
+
+    /// The pools of a runtime, and once more with `traceparent` passed on. Recordings are those where it is not.
+    fn ways(&self, runtime: &'static Runtime) -> Vec<Way> {
+        let pools: Vec<_> = self.pool.iter().copied().filter(|pool| runtime.pools.contains(pool)).collect();
+        let is_recording = self.record.is_some() || self.replay.is_some();
+        let mut ways = Vec::new();
+        if self.pass.contains(&Pass::None) || is_recording {
+            ways.extend(pools.iter().map(|&pool| Way { runtime, pool, pass: false }));
+        }
+        if self.pass.contains(&Pass::Traceparent) && !is_recording {
+            ways.extend(pools.last().map(|&pool| Way { runtime, pool, pass: true }));
         }
         ways
     }
 
     /// Whether these are the loads that the document is about.
     fn is_usual(&self) -> bool {
-        (&self.in_flight[..], &self.pool[..], &self.pass[..]) == (&LEVELS, &POOLS, &PASSES)
-            && self.repeat >= REPEAT
-            && self.requests >= REQUESTS
+        self.record.is_none()
+            && self.replay.is_none()
+            && self.in_flight.is_empty()
+            && (&self.pool[..], &self.pass[..]) == (&POOLS, &PASSES)
+            && self.repeat.is_none_or(|repeat| repeat >= USUAL.1)
+            && self.requests.is_none_or(|requests| requests >= USUAL.2)
     }
 
     fn say_calibration(&self, calibration: &Calibration) -> Result<()> {
@@ -192,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_unknown_runtime_is_answered_with_the_known_ones() {
-        let error = selected(&["c-threads".to_owned(), "cobol".to_owned()]).err().expect("an error").to_string();
+        let error = selected(&["c-threads".to_owned(), "cobol".to_owned()]).expect_err("an error").to_string();
         assert!(error.starts_with("there is no runtime `cobol`; known: c-threads, "), "{error}");
     }
 }

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use crate::accuracy::calibration::Calibration;
 use crate::accuracy::ran::Ran;
 use crate::accuracy::score::Score;
+use crate::accuracy::target::Verdict;
 use crate::bed::as_f64;
 
 /// What the columns are called, behind those that name the row.
-pub(super) const COLUMNS: [&str; 9] =
-    ["reached", "requests", "failed", "right", "wrong", "abstained", "lost", "whole traces", "links by"];
+pub(super) const COLUMNS: [&str; 10] =
+    ["reached", "requests", "failed", "right", "wrong", "abstained", "lost", "whole traces", "target", "links by"];
 
 /// A level of a runtime with one pool.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Row {
     pub(super) pass: bool,
     /// Requests that shall be in flight.
     pub(super) level: u32,
+    /// Whether these are the first requests that the agent saw.
+    pub(super) is_cold: bool,
     /// Each time it ran.
     pub(super) repeats: Vec<Repeat>,
 }
@@ -32,7 +35,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug)]
 pub(super) struct Repeat {
     /// Requests that were in flight.
-    in_flight: f64,
+    pub(super) in_flight: f64,
     /// Requests that were answered otherwise than with 200, or not at all.
     failed: u64,
     /// Connections that each backend had at most.
@@ -52,6 +55,11 @@ impl Repeat {
             score: Score::default(),
         }
     }
+
+    /// A load that was recorded: only what was answered is in it.
+    pub(super) fn replayed(in_flight: f64) -> Self {
+        Self { in_flight, failed: 0, peak: [0; 2], score: Score::default() }
+    }
 }
 
 impl Row {
@@ -62,8 +70,13 @@ impl Row {
         sum
     }
 
+    /// Requests that shall be in flight, and whether they are the first.
+    pub(super) fn in_flight(&self) -> String {
+        if self.is_cold { format!("{} (first)", self.level) } else { self.level.to_string() }
+    }
+
     /// What stands under [`COLUMNS`].
-    pub(super) fn cells(&self) -> [String; 9] {
+    pub(super) fn cells(&self) -> [String; 10] {
         let score = self.score();
         let repeats = as_f64(u64::try_from(self.repeats.len()).unwrap_or(u64::MAX));
         let reached = self.repeats.iter().map(|repeat| repeat.in_flight).sum::<f64>() / repeats;
@@ -78,6 +91,7 @@ impl Row {
             of_calls(score.abstained),
             of_calls(score.lost),
             percent(score.whole, score.requests),
+            Verdict::of(self).word().to_owned(),
             methods(&score),
         ]
     }
@@ -95,6 +109,7 @@ impl Row {
                 "pool": self.pool,
                 "pass": if self.pass { "traceparent" } else { "none" },
                 "level": self.level,
+                "cold": self.is_cold,
                 "repeat": number + 1,
                 "in_flight": in_flight,
                 "requests": score.requests,
@@ -116,7 +131,7 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}, {} in flight", self.runtime, pool(self.pool), self.level)?;
+        write!(f, "{}, {}, {} in flight", self.runtime, pool(self.pool), self.in_flight())?;
         if self.pass { write!(f, ", with traceparent passed on") } else { Ok(()) }
     }
 }
@@ -166,8 +181,15 @@ mod tests {
 
     #[test]
     fn repeats_come_together_in_a_row_and_are_objects_of_their_own() {
-        let row = Row { runtime: "go", pool: 8, pass: false, level: 4, repeats: vec![repeat(400, 0), repeat(399, 1)] };
-        let cells = ["4.0", "200", "2", "99.88 %", "0.12 %", "0 %", "0 %", "50.00 %", "thread 799 (1 wrong)"];
+        let row = Row {
+            runtime: "go",
+            pool: 8,
+            pass: false,
+            level: 4,
+            is_cold: false,
+            repeats: vec![repeat(400, 0), repeat(399, 1)],
+        };
+        let cells = ["4.0", "200", "2", "99.88 %", "0.12 %", "0 %", "0 %", "50.00 %", "missed", "thread 799 (1 wrong)"];
         assert_eq!(row.cells(), cells);
         let objects: Vec<_> = row.to_json().collect();
         assert_eq!(

@@ -47,13 +47,13 @@ pub(super) struct Score {
     pub(super) calibration: Calibration,
 }
 
-/// A judgement about a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A judgement about a call, the worst one last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
     Right,
-    Wrong,
     Abstained,
     Lost,
+    Wrong,
 }
 
 /// Scores of the loads, by their numbers, and how many spans of requests had no token.
@@ -93,15 +93,14 @@ impl Found<'_> {
         let mut right = 0;
         for call in calls {
             score.calls += 1;
-            let mut of_this = self.calls.iter().filter(|(name, _)| name == call).map(|(_, span)| *span);
-            let verdict = match of_this.next() {
-                Some(span) => {
-                    let verdict = self.verdict(spans, span, token, truth);
-                    score.note(span, verdict);
-                    verdict
-                }
-                None => Verdict::Lost,
-            };
+            let of_this: Vec<_> = self.calls.iter().filter(|(name, _)| name == call).map(|(_, span)| *span).collect();
+            for span in &of_this {
+                score.note(span, self.verdict(spans, span, token, truth));
+            }
+            // A call that was sent again is as good as its worst link.
+            let worst = of_this.iter().map(|span| self.verdict(spans, span, token, truth)).max();
+            let verdict = worst.unwrap_or(Verdict::Lost);
+            score.again += of_this.iter().skip(1).map(|_| 1).sum::<u64>();
             match verdict {
                 Verdict::Right => score.right += 1,
                 Verdict::Wrong => score.wrong += 1,
@@ -109,7 +108,6 @@ impl Found<'_> {
                 Verdict::Lost => score.lost += 1,
             }
             right += usize::from(verdict == Verdict::Right);
-            score.again += of_this.map(|_| 1).sum::<u64>();
         }
         score.whole += u64::from(self.has_server && right == calls.len());
     }

@@ -55,7 +55,7 @@ pub(super) struct Load {
     pub(super) plan: Plan,
     /// Whether requests carry a `traceparent`.
     pub(super) pass: bool,
-    /// What all random numbers follow from.
+    /// What the times of arrivals and answers follow from.
     pub(super) seed: u64,
     /// How long all of it may take.
     pub(super) limit: Duration,
@@ -107,7 +107,7 @@ impl Site {
         // A timer that comes 50 microseconds late, as is usual, would bring together what is not.
         let usual = rustix::thread::current_timer_slack()?;
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
-        let ran = Run::new(self, load).to_the_end();
+        let ran = Run::new(self, load).until_answered();
         rustix::thread::set_current_timer_slack(NonZeroU64::new(usual))?;
         ran
     }
@@ -134,6 +134,8 @@ struct Run<'a> {
     site: &'a mut Site,
     load: &'a Load,
     random: fastrand::Rng,
+    /// For tokens and ids, which must not be the same in two runs: both could be seen by one agent.
+    unique: fastrand::Rng,
     start: Instant,
     due: BinaryHeap<Reverse<(Instant, Due)>>,
     requests: Vec<Request>,
@@ -150,6 +152,7 @@ impl<'a> Run<'a> {
             site,
             load,
             random: fastrand::Rng::with_seed(load.seed),
+            unique: fastrand::Rng::new(),
             start: Instant::now(),
             due: BinaryHeap::new(),
             requests: Vec::new(),
@@ -161,7 +164,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_the_end(mut self) -> Result<Ran> {
+    fn until_answered(mut self) -> Result<Ran> {
         let end = self.start + self.load.limit;
         self.due.push(Reverse((self.start, Due::Arrival)));
         while self.in_flight > 0 || self.requests.len() < self.load.plan.requests as usize {
@@ -224,12 +227,9 @@ impl<'a> Run<'a> {
 
     /// A request comes to the application.
     fn arrive(&mut self, now: Instant) -> Result<()> {
-        let token = Token(self.random.u64(..));
-        // Neither half may be zero.
-        let trace = self
-            .load
-            .pass
-            .then(|| (u128::from(self.random.u64(1..)) << 64 | u128::from(self.random.u64(..)), self.random.u64(1..)));
+        let token = Token(self.unique.u64(..));
+        // Neither id may be zero.
+        let trace = self.load.pass.then(|| (self.unique.u128(1..), self.unique.u64(1..)));
         let number = self.requests.len();
         let parent = trace.map(|(_, parent)| parent);
         self.requests.push(Request {
@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
         });
         self.by_token.insert(token, number);
         self.in_flight += 1;
-        let text = request_text(token, trace);
+        let text = head::request(token, trace);
         while let Some(idle) = self.site.idle.pop() {
             let Some(connection) = self.site.connections.get_mut(&idle) else { continue };
             if connection.stream.write_all(text.as_bytes()).is_ok() {
@@ -397,11 +397,6 @@ impl<'a> Run<'a> {
     }
 }
 
-fn request_text(token: Token, trace: Option<(u128, u64)>) -> String {
-    let trace = trace.map(|(trace, parent)| format!("traceparent: 00-{trace:032x}-{parent:016x}-01\r\n"));
-    format!("GET /work/{token} HTTP/1.1\r\nHost: app\r\nAccept: */*\r\n{}\r\n", trace.unwrap_or_default())
-}
-
 /// A connection that is being made: an application that does not accept must not stop all others.
 fn connecting(server: SocketAddr) -> Result<TcpStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -414,3 +409,7 @@ fn connecting(server: SocketAddr) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod tests;

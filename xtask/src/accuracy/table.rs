@@ -7,7 +7,7 @@ use crate::accuracy::row::{COLUMNS, Row, pool};
 const NAMES: [&str; 3] = ["runtime", "pool", "in flight"];
 
 /// Widths of all columns but the last, which ends the line.
-const WIDTHS: [usize; 11] = [24, 8, 9, 8, 8, 6, 8, 8, 9, 8, 12];
+const WIDTHS: [usize; 12] = [24, 8, 9, 8, 8, 6, 8, 8, 9, 8, 12, 6];
 
 /// The line above the rows.
 pub(super) fn head() -> String {
@@ -18,7 +18,7 @@ pub(super) fn head() -> String {
 pub(super) fn row(row: &Row) -> String {
     let name = if row.pass { format!("{} (tp)", row.runtime) } else { row.runtime.to_owned() };
     let limit = if row.pool == 0 { "no limit".to_owned() } else { row.pool.to_string() };
-    line([name, limit, row.level.to_string()].into_iter().chain(row.cells()))
+    line([name, limit, row.in_flight()].into_iter().chain(row.cells()))
 }
 
 /// A calibration as lines.
@@ -33,7 +33,7 @@ pub(super) fn calibration(calibration: &Calibration) -> Vec<String> {
 /// Which rows, of which pool, in a table of the document.
 pub(super) fn names(row: &Row) -> [String; 2] {
     let how = if row.pass { format!("{}, `traceparent` passed on", pool(row.pool)) } else { pool(row.pool) };
-    [how, row.level.to_string()]
+    [how, row.in_flight()]
 }
 
 fn line(cells: impl Iterator<Item = String>) -> String {

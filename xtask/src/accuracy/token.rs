@@ -24,6 +24,14 @@ impl fmt::Display for Token {
     }
 }
 
+impl Token {
+    /// Reads one as it is displayed.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let is_token = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| is_token).map(Self)
+    }
+}
+
 impl<'a> Place<'a> {
     /// Reads a path, or a whole URL.
     pub(super) fn read(url: &'a str) -> Option<Self> {
@@ -32,11 +40,10 @@ impl<'a> Place<'a> {
             None => url,
         };
         let (call, token) = path.strip_prefix('/')?.split_once('/')?;
-        let is_token = token.len() == DIGITS && token.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if call.is_empty() || !is_token {
+        if call.is_empty() {
             return None;
         }
-        u64::from_str_radix(token, 16).ok().map(|token| Self { call, token: Token(token) })
+        Token::read(token).map(|token| Self { call, token })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The agent as a child: started, waited for, asked, stopped.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
@@ -56,8 +57,18 @@ impl Drop for Mortal {
 impl Agent {
     /// Starts the agent and returns when it traces.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
+        Self::start_verb("run", arguments, environment)
+    }
+
+    /// Starts an agent that writes a recording, and returns when it sees everything.
+    pub(crate) fn record(file: &Path, arguments: &[&str]) -> Result<Self> {
+        let file = file.to_str().context("the recording's path is no text")?;
+        Self::start_verb("record", &[&[file], arguments].concat(), &[])
+    }
+
+    fn start_verb(verb: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let mut agent = command(workspace::agent());
-        agent.arg("run").args(arguments).envs(environment.iter().copied());
+        agent.arg(verb).args(arguments).envs(environment.iter().copied());
         agent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Mortal(agent.spawn().context("the agent cannot be started")?);
         let stderr = child.0.stderr.take().context("the agent's standard error was taken")?;

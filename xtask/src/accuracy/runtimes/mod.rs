@@ -73,8 +73,7 @@ pub(super) struct Runtime {
     pub(super) source: Source,
     /// What it runs as: each is started in this order and ended at the end; together they must listen at [`Start::listen`].
     pub(super) commands: fn(&Start<'_>) -> Result<Vec<Command>>,
-    /// The calls that it makes for a request, by the first segment of their paths ([`CALLS`]). A hop within the model that
-    /// is a traced HTTP request as well (a proxy before the application) counts as one: `work`.
+    /// The calls that it makes for a request, by the first segment of their paths ([`CALLS`]).
     pub(super) calls: &'static [&'static str],
     /// The pools that it is run with ([`POOLS`]); one entry if its clients know no limit.
     pub(super) pools: &'static [u32],
@@ -93,8 +92,6 @@ pub(super) struct Start<'a> {
     pub(super) first: SocketAddr,
     /// The second one.
     pub(super) second: SocketAddr,
-    /// Free addresses for hops within the model; traced like all the others.
-    pub(super) inner: [SocketAddr; 2],
     /// At most so many connections to the backends; 0 is no limit.
     pub(super) pool: u32,
     /// Whether `traceparent` is passed on.

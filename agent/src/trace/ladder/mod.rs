@@ -258,7 +258,8 @@ impl Process {
 
     /// T1, threads.
     fn by_thread(&self, call: &Call) -> Option<(Key, Evidence)> {
-        if !self.habit.is_proven() || self.threads.get(&call.tid)?.open != 1 {
+        let is_a_timers = self.orphan_share(call.operation) > thread::ORPHAN_SHARE;
+        if !self.habit.is_proven() || is_a_timers || self.threads.get(&call.tid)?.open != 1 {
             return None;
         }
         let key = self.stands_for(call.cause?.1)?;

@@ -7,7 +7,7 @@ use crate::command::{cargo, command, is_executable, run, succeeds, which};
 use crate::packages::{self, NotInstalled};
 use crate::step::Steps;
 use crate::toolchain::{Origin, Toolchain};
-use crate::{fuzz, setup};
+use crate::{fuzz, setup, workspace};
 
 /// Checks the format of all code, and lints it.
 pub(crate) fn lint(steps: &mut Steps) -> Result<()> {
@@ -27,8 +27,11 @@ pub(crate) fn lint(steps: &mut Steps) -> Result<()> {
 
 fn check_format() -> Result<()> {
     run(cargo().args(["fmt", "--all", "--", "--check"]))?;
-    // Not a member of the workspace, so not among `--all`.
-    run(cargo().args(["fmt", "--manifest-path"]).arg(fuzz::manifest()).args(["--", "--check"]))
+    // Not members of the workspace, so not among `--all`.
+    let others = [fuzz::manifest(), workspace::root().join("tests/apps/tokio/Cargo.toml")];
+    others
+        .iter()
+        .try_for_each(|manifest| run(cargo().args(["fmt", "--manifest-path"]).arg(manifest).args(["--", "--check"])))
 }
 
 /// rustup's minimal profile has neither clippy nor rustfmt.

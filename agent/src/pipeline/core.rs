@@ -214,8 +214,7 @@ impl Core {
             None => self.relations.began(facts, state, role, (exchange.number, exchange.began), true),
         };
         state.segment.requests += 1;
-        state.free_since = Some(exchange.end);
-        self.relations.family.over(facts, role, &request, exchange);
+        self.relations.family.over(facts, state, role, &request, exchange);
         // What is said first on a connection needs no firm ground, even if the record of its opening came a little later.
         exchange.marks.resynchronised &= !(facts.from_start && exchange.began.pos == 0);
         if exchange.marks.resynchronised {

@@ -149,7 +149,10 @@ impl Family {
                 }
             }
             Role::Client => {
-                if let Some(handle) = state.open.front().and_then(|request| request.handle) {
+                // An answer that came in one piece was over before anybody took it.
+                state.free_since = state.free_since.map(|since| since.max(at));
+                let front = || state.open.front().and_then(|request| request.handle);
+                if let Some(handle) = state.unheard.take().or_else(front) {
                     self.ladder.heard(handle, touch.task, at);
                 }
             }
@@ -157,11 +160,22 @@ impl Family {
     }
 
     /// A request is over.
-    pub(super) fn over(&mut self, facts: &Facts, role: Role, request: &Request, exchange: &Exchange) {
+    pub(super) fn over(
+        &mut self,
+        facts: &Facts,
+        state: &mut State,
+        role: Role,
+        request: &Request,
+        exchange: &Exchange,
+    ) {
+        state.free_since = Some(exchange.end);
         let Some(handle) = request.handle else { return };
         match role {
             Role::Server => self.ladder.answered(handle, facts.sender, exchange.response_began, exchange.end),
-            Role::Client => self.ladder.call_over(handle, exchange.end),
+            Role::Client => {
+                self.ladder.call_over(handle, exchange.end);
+                state.unheard = Some(handle);
+            }
         }
     }
 

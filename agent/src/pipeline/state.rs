@@ -51,8 +51,10 @@ pub(super) struct State {
     pub(super) mode: Option<Mode>,
     /// The task that took the last message.
     pub(super) reader: TaskId,
-    /// When the last exchange was over.
+    /// When the last exchange was over, and its answer was taken.
     pub(super) free_since: Option<Nanos>,
+    /// The last call, if nobody was seen to take its answer yet.
+    pub(super) unheard: Option<Handle>,
 }
 
 /// What is done with the bytes.

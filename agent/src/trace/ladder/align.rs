@@ -9,7 +9,7 @@
 
 use super::evidence::Evidence;
 use super::plan::{ANSWER, History, Step};
-use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
+use super::process::{Call, Cause, MAX_FAN_OUT, MAX_RIVALS, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 use crate::trace::link::Method;
@@ -20,10 +20,14 @@ const MAX_NEIGHBOURS: usize = 24;
 const MAX_LOOKED_AT: usize = 256;
 /// What it costs that a request acts before one that could act earlier, as a natural logarithm: queues keep their order.
 const OUT_OF_ORDER: f64 = 2.5;
+/// The same where several threads make calls: each may be held up by itself.
+const OUT_OF_ORDER_THREADS: f64 = 1.5;
 /// What is less likely than this, as a natural logarithm, is not possible.
 const IMPOSSIBLE: f64 = -1e6;
 /// How sure a link may be at most that was found by comparing.
 const MAX_STRENGTH: f64 = 0.99;
+/// Steps are usually as likely as others of their kind, more or less; a natural logarithm.
+const USUAL_SPREAD: f64 = 4.0;
 /// What the model itself may be wrong about, per link: alternatives that it does not know.
 const DOUBT: f64 = 0.01;
 
@@ -39,21 +43,20 @@ impl Process {
     /// Gives a call to the request for which it is most likely.
     pub(super) fn assign(&mut self, key: Key) {
         let Some(call) = self.calls.get(key).cloned() else { return };
-        let mut candidates: Vec<(Key, f64, Nanos, f64)> = Vec::new();
+        let mut candidates: Vec<(Key, f64, Nanos)> = Vec::new();
         for &parent in &self.open {
             let Some(ready) = self.ready(parent, call.made) else { continue };
-            let likelihood = self.plans.likelihood(ready.history, &self.step(&call, parent, &ready));
-            let chance = self.plans.chance(ready.history, call.operation).unwrap_or(NO_PLAN);
-            candidates.push((parent, likelihood, ready.since, chance));
-        }
-        // Who could act earlier and might have done this, did not.
-        candidates.sort_by_key(|&(parent, _, since, _)| (since, parent));
-        let mut earlier = 0.0;
-        for (_, likelihood, _, chance) in &mut candidates {
-            *likelihood -= OUT_OF_ORDER * earlier;
-            earlier += *chance;
+            let step = self.step(&call, (parent, self.calls_of(parent)), &ready);
+            candidates.push((parent, self.plans.likelihood(ready.history, &step), ready.since));
         }
         candidates.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        // Of those that are about as likely the one that could act first.
+        if let Some(&(_, best, _)) = candidates.first() {
+            let near = candidates.iter().take_while(|candidate| candidate.1 > best - self.order());
+            if let Some((at, _)) = near.enumerate().min_by_key(|(_, candidate)| candidate.2) {
+                candidates.swap(0, at);
+            }
+        }
         let nobody = self.nobodys(&call);
         let owner = candidates.first().filter(|best| best.1 > nobody).map(|best| best.0);
         let mut rivals = [None; MAX_RIVALS];
@@ -115,19 +118,39 @@ impl Process {
         let call = self.calls.get(key)?;
         let owner = call.owner?;
         let parent = self.parents.get(owner)?;
-        let mut odds = DOUBT;
+        let at = position(&parent.calls, key);
+        let ready = self.ready_at(owner, &parent.calls[..at], Some(call.made))?;
+        let likelihood = self.plans.likelihood(ready.history, &self.step(call, (owner, &parent.calls[..at]), &ready));
+        // The less usual a step is, the likelier there is something else to it.
+        let surprise = self.plans.usual(call.operation).map_or(0.0, |usual| usual - likelihood - USUAL_SPREAD);
+        let mut odds = DOUBT * surprise.max(0.0).exp();
         for change in self.changes(key) {
             odds += self.gain(&change).exp();
         }
         let without: Vec<Key> = parent.calls.iter().copied().filter(|&other| other != key).collect();
         let lost = self.likelihood(owner, &without) - self.likelihood(owner, &parent.calls);
         odds += (lost + self.nobodys(call)).exp();
-        let strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
+        let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
+        // What follows from an earlier link is not surer than that.
+        if let Some(before) = at.checked_sub(1).and_then(|before| parent.calls.get(before)) {
+            strength *= self.strength(*before);
+        }
         // Nothing was ever seen of what such requests do: there is nothing that could contradict.
-        let is_known =
-            self.ready_before(owner, &parent.calls, key).is_some_and(|ready| self.plans.seen(ready.history) > 0);
-        let strength = if is_known || self.is_alone(owner, call) { strength } else { strength.min(UNKNOWN_STRENGTH) };
+        if self.plans.seen(ready.history) == 0 && !self.is_alone(owner, call) {
+            strength = strength.min(UNKNOWN_STRENGTH);
+        }
         Some(Evidence { parent: parent.node, tier: Method::Alignment, strength })
+    }
+
+    /// How sure it is whose a call is, relative to the surest that such a link can be.
+    fn strength(&self, key: Key) -> f64 {
+        let Some(call) = self.calls.get(key) else { return 1.0 };
+        let evidence = match (call.proof, call.decision) {
+            (Some(_), _) => return 1.0,
+            (None, Some(decision)) => decision.parent.or(decision.candidate),
+            (None, None) => self.weigh(key),
+        };
+        evidence.map_or(1.0, |evidence| (evidence.strength / MAX_STRENGTH).min(1.0))
     }
 
     /// What a request did is known now: what others do can be judged by it.
@@ -148,10 +171,16 @@ impl Process {
                 return;
             };
             let ready = self.ready_at(parent, &calls[..at], Some(call.made)).unwrap_or(ready);
-            steps.push((ready.history, self.step(call, parent, &ready)));
+            steps.push((ready.history, self.step(call, (parent, &calls[..at]), &ready)));
         }
         if let Some(ready) = self.ready_at(parent, &calls, Some(answered)) {
             steps.push((ready.history, answer(answered, &ready)));
+        }
+        if let Some(request) = self.parents.get_mut(parent) {
+            request.is_blurred = true;
+        }
+        for (history, step) in &steps {
+            self.plans.note_usual(*history, step);
         }
         for (history, step) in steps {
             self.plans.learn(history, &step);
@@ -193,15 +222,22 @@ impl Process {
         Some(ready)
     }
 
-    fn step(&self, call: &Call, parent: Key, ready: &Ready) -> Step {
-        let waited = call.free_since.is_some_and(|free| free > ready.since);
-        let from = if waited { call.free_since.unwrap_or(ready.since) } else { ready.since };
+    fn calls_of(&self, parent: Key) -> &[Key] {
+        self.parents.get(parent).map_or(&[], |parent| &parent.calls)
+    }
+
+    /// What it would be that a request with these calls before makes a call.
+    fn step(&self, call: &Call, (parent, before): (Key, &[Key]), ready: &Ready) -> Step {
+        let trigger = call.cause.map(|(at, _)| at).max(call.free_since).filter(|&at| at >= ready.since);
         Step {
             action: call.operation,
-            lag_ns: call.made.0.saturating_sub(from.0),
-            waited,
+            lag_ns: call.made.0.saturating_sub(ready.since.0),
+            trigger_ns: trigger.map(|at| call.made.0.saturating_sub(at.0)),
             beside: ready.outstanding > 0,
-            adjacent: self.is_adjacent(call, parent),
+            adjacent: call.cause.map(|(_, cause)| match cause {
+                Cause::Request(request) => request == parent,
+                Cause::Answer(answer) => before.contains(&answer),
+            }),
         }
     }
 
@@ -215,7 +251,7 @@ impl Process {
             if call.made < request.read || request.answered.is_some_and(|answered| answered < call.made) {
                 return IMPOSSIBLE;
             }
-            sum += self.plans.likelihood(ready.history, &self.step(call, parent, &ready));
+            sum += self.plans.likelihood(ready.history, &self.step(call, (parent, &calls[..at]), &ready));
         }
         if let Some(answered) = request.answered
             && let Some(ready) = self.ready_at(parent, calls, Some(answered))
@@ -223,6 +259,10 @@ impl Process {
             sum += self.plans.likelihood(ready.history, &answer(answered, &ready));
         }
         sum
+    }
+
+    fn order(&self) -> f64 {
+        if self.has_many_callers() { OUT_OF_ORDER_THREADS } else { OUT_OF_ORDER }
     }
 
     /// How likely a call is made for nobody.
@@ -240,7 +280,10 @@ impl Process {
         let Some(mine) = self.parents.get(owner) else { return Vec::new() };
         let mut changes = Vec::new();
         for rival in call.rivals.into_iter().flatten().filter(|&rival| rival != owner) {
-            changes.push(Change::Move { key, to: rival });
+            changes.push(Change::Move { key, to: rival, and_all_after: false });
+            if mine.calls.last() != Some(&key) && self.is_free_from(&mine.calls, key) {
+                changes.push(Change::Move { key, to: rival, and_all_after: true });
+            }
         }
         let Some(ready) = self.ready_before(owner, &mine.calls, key) else { return changes };
         let at =
@@ -268,7 +311,7 @@ impl Process {
     /// Adds the ways in which a call can be exchanged with another; whether they are of the same kind.
     fn exchanges(&self, key: Key, owner: Key, other_key: Key, changes: &mut Vec<Change>) -> bool {
         let (Some(call), Some(other)) = (self.calls.get(key), self.calls.get(other_key)) else { return false };
-        if other.operation != call.operation || other.proof.is_some() || other.decision.is_some() {
+        if other.operation != call.operation || other.proof.is_some() {
             return false;
         }
         let Some(theirs) = other.owner.filter(|&theirs| theirs != owner) else { return false };
@@ -285,12 +328,17 @@ impl Process {
         changes.push(Change::Exchange { key, with: other_key, and_all_after: false });
         let (mine_at, their_at) = (position(&mine.calls, key), position(&their.calls, other_key));
         let (rest, their_rest) = (&mine.calls[mine_at..], &their.calls[their_at..]);
-        let is_free =
-            |&key: &Key| self.calls.get(key).is_some_and(|call| call.proof.is_none() && call.decision.is_none());
-        if rest.len() + their_rest.len() > 2 && rest.iter().chain(their_rest).all(is_free) {
+        let are_free = self.is_free_from(&mine.calls, key) && self.is_free_from(&their.calls, other_key);
+        if rest.len() + their_rest.len() > 2 && are_free {
             changes.push(Change::Exchange { key, with: other_key, and_all_after: true });
         }
         true
+    }
+
+    /// Whether nothing is proven about a call and those after it.
+    fn is_free_from(&self, calls: &[Key], key: Key) -> bool {
+        let mut rest = calls.iter().skip_while(|&&other| other != key);
+        rest.all(|&key| self.calls.get(key).is_some_and(|call| call.proof.is_none()))
     }
 
     /// How much likelier everything is after a change, as a natural logarithm.
@@ -299,21 +347,23 @@ impl Process {
         let (Some(first), Some(second)) = (self.parents.get(one), self.parents.get(other)) else { return IMPOSSIBLE };
         let before = self.likelihood(one, &first.calls) + self.likelihood(other, &second.calls);
         let after = self.likelihood(one, &one_calls) + self.likelihood(other, &other_calls);
-        let order = match *change {
-            Change::Exchange { key, with, .. } => {
-                let since = |parent, calls: &[Key], key| self.ready_before(parent, calls, key).map(|ready| ready.since);
-                let (mine, theirs) = (since(one, &first.calls, key), since(other, &second.calls, with));
-                let made = |key| self.calls.get(key).map(|call| call.made);
-                let is_in_order = (mine < theirs) == (made(key) < made(with));
-                if mine == theirs {
-                    0.0
-                } else if is_in_order {
-                    -OUT_OF_ORDER
-                } else {
-                    OUT_OF_ORDER
-                }
-            }
-            Change::Move { .. } => 0.0,
+        let made = |key| self.calls.get(key).map(|call| call.made);
+        let since = |parent, key| {
+            let calls = self.calls_of(parent);
+            let before = calls.partition_point(|&other| made(other) < made(key));
+            Some(self.ready_at(parent, &calls[..before], made(key))?.since)
+        };
+        let (key, with) = match *change {
+            Change::Exchange { key, with, .. } => (key, Some(with)),
+            Change::Move { key, .. } => (key, None),
+        };
+        let (mine, theirs) = (since(one, key), since(other, with.unwrap_or(key)));
+        // Who is given the earlier of two calls, and one who is not given any gets a later one.
+        let is_in_order = (mine < theirs) == with.is_none_or(|with| made(key) < made(with));
+        let order = match (mine == theirs, is_in_order) {
+            (true, _) => 0.0,
+            (false, true) => -self.order(),
+            (false, false) => self.order(),
         };
         after - before + order
     }
@@ -328,11 +378,27 @@ impl Process {
         let mut best = (WORTH, None);
         for change in self.changes(key) {
             let gain = self.gain(&change);
-            if gain > best.0 {
+            if gain > best.0 && !self.is_decided(&change) {
                 best = (gain, Some(change));
             }
         }
         best.1
+    }
+
+    /// Whether a change would change what was decided.
+    fn is_decided(&self, change: &Change) -> bool {
+        let is_decided = |&key: &Key| self.calls.get(key).is_some_and(|call| call.decision.is_some());
+        let rest = |key| {
+            let owner = self.calls.get(key).and_then(|call| call.owner);
+            let calls = owner.map_or(&[][..], |owner| self.calls_of(owner));
+            calls[position(calls, key)..].iter()
+        };
+        match *change {
+            Change::Move { and_all_after: false, .. } => false,
+            Change::Move { key, .. } => rest(key).any(is_decided),
+            Change::Exchange { with, and_all_after: false, .. } => is_decided(&with),
+            Change::Exchange { key, with, .. } => rest(key).chain(rest(with)).any(is_decided),
+        }
     }
 
     fn apply(&mut self, change: Change) {
@@ -356,11 +422,13 @@ impl Process {
             calls
         };
         match *change {
-            Change::Move { key, to } => {
+            Change::Move { key, to, and_all_after } => {
                 let one = self.calls.get(key)?.owner?;
-                let (mine, theirs) = (self.parents.get(one)?, self.parents.get(to)?);
-                let one_calls = mine.calls.iter().copied().filter(|&other| other != key).collect();
-                let other_calls = by_time(theirs.calls.iter().copied().chain([key]).collect());
+                let (mine, theirs) = (self.calls_of(one), self.calls_of(to));
+                let at = position(mine, key);
+                let moving = mine.get(at..if and_all_after { mine.len() } else { at + 1 })?;
+                let one_calls = mine.iter().copied().filter(|key| !moving.contains(key)).collect();
+                let other_calls = by_time(theirs.iter().chain(moving).copied().collect());
                 Some(Outcome { one, one_calls, other: to, other_calls })
             }
             Change::Exchange { key, with, and_all_after } => {
@@ -379,8 +447,6 @@ impl Process {
     }
 }
 
-/// How likely a request does something of which nothing is known.
-const NO_PLAN: f64 = 0.3;
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
 const UNKNOWN_STRENGTH: f64 = 0.5;
 /// Links from which plans are learnt are at least so sure.
@@ -389,7 +455,7 @@ const LEARN_FROM: f64 = 0.9;
 /// Another way to whom calls belong.
 #[derive(Clone, Copy, Debug)]
 enum Change {
-    Move { key: Key, to: Key },
+    Move { key: Key, to: Key, and_all_after: bool },
     Exchange { key: Key, with: Key, and_all_after: bool },
 }
 
@@ -404,7 +470,7 @@ fn answer(answered: Nanos, ready: &Ready) -> Step {
     Step {
         action: ANSWER,
         lag_ns: answered.0.saturating_sub(ready.since.0),
-        waited: false,
+        trigger_ns: None,
         beside: ready.outstanding > 0,
         adjacent: None,
     }

@@ -129,7 +129,7 @@ impl Ladder {
         };
         process.last_used = made.sent;
         let operation = (ask.operation ^ made.destination.rotate_left(13)).max(1);
-        process.count_call(operation);
+        process.count_call(operation, made.task.tid);
         let (at, tid) = match made.opened {
             Some((at, opener)) if opener.tid != 0 => (at, opener.tid),
             _ => (made.sent, made.task.tid),
@@ -194,7 +194,7 @@ impl Ladder {
     pub fn answered(&mut self, request: Handle, sender: TaskId, began: Option<Nanos>, now: Nanos) {
         let Some(process) = self.processes.get_mut(&request.tgid) else { return };
         process.answered(request.key, sender.tid, began, now);
-        process.forget(now, Process::learn);
+        process.forget(now);
     }
 
     /// Whose call it is, as far as that can be told now. It stays so.
@@ -258,10 +258,11 @@ impl Process {
 
     /// T1, threads.
     fn by_thread(&self, call: &Call) -> Option<(Key, Evidence)> {
-        if !self.habit.is_proven() || self.threads.get(&call.tid)?.open != 1 {
+        let is_a_timers = self.orphan_share(call.operation) > thread::ORPHAN_SHARE;
+        if !self.habit.is_proven() || is_a_timers || self.threads.get(&call.tid)?.open != 1 {
             return None;
         }
-        let key = self.stands_for(call.cause?)?;
+        let key = self.stands_for(call.cause?.1)?;
         let parent = self.parents.get(key).filter(|parent| parent.tid == call.tid && parent.answered.is_none())?;
         let evidence = Evidence { parent: parent.node, tier: Method::Thread, strength: thread::STRENGTH };
         Some((key, evidence))
@@ -317,6 +318,9 @@ impl Process {
         let (parent, candidate) = if is_sure { (evidence, None) } else { (None, evidence) };
         let decision = Decision { parent, candidate, is_background: false };
         self.decided(key, decision);
+        if let Some(owner) = self.calls.get(key).and_then(|call| call.owner) {
+            self.learn(owner);
+        }
         decision
     }
 }

@@ -34,10 +34,11 @@ pub(super) struct History {
 pub(super) struct Step {
     /// The operation of the call; [`ANSWER`] for the answer.
     pub(super) action: u64,
-    /// From when it could act (or when there was a connection for it) to when it did, nanoseconds.
+    /// From when it could act to when it did, nanoseconds.
     pub(super) lag_ns: u64,
-    /// Whether it waited for a connection.
-    pub(super) waited: bool,
+    /// From what may have set it off to when it acted, nanoseconds: something else that its thread took, or its connection
+    /// becoming free. `None` where nothing is known that could have.
+    pub(super) trigger_ns: Option<u64>,
     /// Whether answers to earlier calls were outstanding.
     pub(super) beside: bool,
     /// Whether the thread that acted was last busy with this request; `None` where that is not known.
@@ -51,6 +52,8 @@ pub(super) const ANSWER: u64 = 0;
 #[derive(Debug, Default)]
 pub(super) struct Plans {
     stages: HashMap<History, Stage>,
+    /// By action: how likely its steps were, on average, as natural logarithms.
+    usual: HashMap<u64, f64>,
 }
 
 #[derive(Debug, Default)]
@@ -64,9 +67,13 @@ struct Action {
     action: u64,
     count: u32,
     beside: u32,
-    /// Not known, not adjacent, adjacent.
+    /// Not adjacent, adjacent.
     adjacent: [u32; 2],
+    /// How many of those that were not adjacent were set off by something else.
+    triggered: u32,
+    /// From when they could act.
     prompt: Lags,
+    /// From what set them off.
     waited: Lags,
 }
 
@@ -117,10 +124,20 @@ impl Plans {
         self.stages.get(&history).map_or(0, |stage| stage.seen)
     }
 
-    /// How likely a request with this history takes this action at all; `None` if nothing is known of such requests.
-    #[must_use]
-    pub(super) fn chance(&self, history: History, action: u64) -> Option<f64> {
-        self.stages.get(&history).map(|stage| stage.chance(action))
+    /// How likely steps of an action usually are, as a natural logarithm.
+    pub(super) fn usual(&self, action: u64) -> Option<f64> {
+        self.usual.get(&action).copied()
+    }
+
+    /// Takes a step that was taken into the average.
+    pub(super) fn note_usual(&mut self, history: History, step: &Step) {
+        /// What the latest step weighs.
+        const WEIGHT: f64 = 0.05;
+        let likelihood = self.likelihood(history, step);
+        if self.usual.len() < MAX_STAGES || self.usual.contains_key(&step.action) {
+            let usual = self.usual.entry(step.action).or_insert(likelihood);
+            *usual += WEIGHT * (likelihood - *usual);
+        }
     }
 
     /// A request with this history took this step.
@@ -186,7 +203,7 @@ fn unknown(step: &Step) -> f64 {
 
 impl Action {
     const fn new(action: u64) -> Self {
-        Self { action, count: 0, beside: 0, adjacent: [0, 0], prompt: Lags::NONE, waited: Lags::NONE }
+        Self { action, count: 0, beside: 0, adjacent: [0, 0], triggered: 0, prompt: Lags::NONE, waited: Lags::NONE }
     }
 
     fn likelihood(&self, step: &Step) -> f64 {
@@ -195,8 +212,20 @@ impl Action {
         let [not, is] = self.adjacent;
         let adjacent = share(is, not + is, 0.7);
         let adjacent = step.adjacent.map_or(NEITHER, |is| if is { adjacent } else { 1.0 - adjacent });
-        let lags = if step.waited { &self.waited } else { &self.prompt };
-        beside.ln() + adjacent.ln() + lags.density(step.lag_ns)
+        beside.ln() + adjacent.ln() + self.delay(step).0
+    }
+
+    /// How likely the delay is, as a natural logarithm; and whether something else is likelier to have set the step off than
+    /// that it could be taken.
+    fn delay(&self, step: &Step) -> (f64, bool) {
+        /// Before anything was seen, either may be.
+        const TRIGGERED: f64 = 0.3;
+        let prompt = self.prompt.density(step.lag_ns);
+        let Some(trigger_ns) = step.trigger_ns.filter(|_| step.adjacent != Some(true)) else { return (prompt, false) };
+        let triggered = share(self.triggered, self.adjacent[0], TRIGGERED);
+        let (prompt, waited) = ((1.0 - triggered).ln() + prompt, triggered.ln() + self.waited.density(trigger_ns));
+        let (more, less) = if waited > prompt { (waited, prompt) } else { (prompt, waited) };
+        (more + (less - more).exp().ln_1p(), waited > prompt)
     }
 
     fn learn(&mut self, step: &Step) {
@@ -205,12 +234,19 @@ impl Action {
         if let Some(is) = step.adjacent {
             self.adjacent[usize::from(is)] += 1;
         }
-        if step.waited { &mut self.waited } else { &mut self.prompt }.learn(step.lag_ns);
+        match step.trigger_ns.filter(|_| self.delay(step).1) {
+            Some(trigger_ns) => {
+                self.triggered += 1;
+                self.waited.learn(trigger_ns);
+            }
+            None => self.prompt.learn(step.lag_ns),
+        }
     }
 
     fn halve(&mut self) {
         self.count /= 2;
         self.beside /= 2;
+        self.triggered /= 2;
         self.adjacent = self.adjacent.map(|count| count / 2);
         self.prompt.halve();
         self.waited.halve();

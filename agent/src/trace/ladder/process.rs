@@ -30,6 +30,10 @@ pub(super) struct Process {
     pub(super) plans: Plans,
     /// How often a call of an operation was made while the process answered nobody, and how often at all.
     pub(super) orphans: HashMap<u64, (u32, u32)>,
+    /// The thread that makes most calls, how many it made, and how many others did.
+    caller: Option<u32>,
+    calls_by_one: u32,
+    calls_by_others: u32,
     pub(super) tokens: Tokens,
     pub(super) habit: Habit,
     pub(super) last_used: Nanos,
@@ -49,7 +53,7 @@ pub(super) struct Parent {
     pub(super) answered: Option<Nanos>,
     /// Its calls as far as they are known or assumed, in the order in which they were made.
     pub(super) calls: Vec<Key>,
-    /// Something about it was not seen: nothing is learnt from it.
+    /// Something about it was not seen, or it was learnt from already: nothing more is learnt from it.
     pub(super) is_blurred: bool,
 }
 
@@ -66,7 +70,7 @@ pub(super) struct Call {
     /// Since when its connection was free; `None` for the first call on a connection.
     pub(super) free_since: Option<Nanos>,
     /// What the thread was busy with when it made the call.
-    pub(super) cause: Option<Cause>,
+    pub(super) cause: Option<(Nanos, Cause)>,
     /// When a task took its answer.
     pub(super) heard: Option<Nanos>,
     pub(super) is_over: bool,
@@ -119,15 +123,6 @@ const MAX_OPERATIONS: usize = 1_024;
 const KEPT_NS: u64 = 3_000_000_000;
 
 impl Process {
-    /// Whether a thread was busy with a request when it made a call; `None` where that is not known.
-    #[must_use]
-    pub(super) fn is_adjacent(&self, call: &Call, parent: Key) -> Option<bool> {
-        match call.cause? {
-            Cause::Request(request) => Some(request == parent),
-            Cause::Answer(answer) => self.calls.get(answer)?.owner.map(|owner| owner == parent),
-        }
-    }
-
     /// Whose request a cause stands for.
     #[must_use]
     pub(super) fn stands_for(&self, cause: Cause) -> Option<Key> {
@@ -153,13 +148,27 @@ impl Process {
 
     /// What a thread had taken last at a time.
     #[must_use]
-    pub(super) fn cause_at(&self, tid: u32, at: Nanos) -> Option<Cause> {
+    pub(super) fn cause_at(&self, tid: u32, at: Nanos) -> Option<(Nanos, Cause)> {
         let took = self.threads.get(&tid)?.took.iter().rev().flatten();
-        took.into_iter().find(|(when, _)| *when <= at).map(|&(_, cause)| cause)
+        took.into_iter().find(|(when, _)| *when <= at).copied()
+    }
+
+    /// Whether calls are made by several threads at once.
+    pub(super) fn has_many_callers(&self) -> bool {
+        /// A thread for start-up or clean-up does not count.
+        const OTHERS_SHARE: u32 = 20;
+        self.calls_by_others * OTHERS_SHARE > self.calls_by_one
     }
 
     /// Counts a call, and whether anybody could have made it.
-    pub(super) fn count_call(&mut self, operation: u64) {
+    pub(super) fn count_call(&mut self, operation: u64, tid: u32) {
+        match self.caller {
+            Some(caller) if caller == tid => self.calls_by_one = self.calls_by_one.saturating_add(1),
+            Some(_) if self.calls_by_others <= self.calls_by_one => {
+                self.calls_by_others = self.calls_by_others.saturating_add(1);
+            }
+            _ => (self.caller, self.calls_by_one, self.calls_by_others) = (Some(tid), 1, 0),
+        }
         if self.orphans.len() >= MAX_OPERATIONS && !self.orphans.contains_key(&operation) {
             return;
         }
@@ -178,8 +187,8 @@ impl Process {
         (f64::from(orphans) + EXPECTED) / (f64::from(all) + 1.0)
     }
 
-    /// Takes what is too old to matter out. Requests that are over are handed to `retire` with their calls still there.
-    pub(super) fn forget(&mut self, now: Nanos, mut retire: impl FnMut(&mut Self, Key)) {
+    /// Takes what is too old to matter out.
+    pub(super) fn forget(&mut self, now: Nanos) {
         while let Some(&oldest) = self.closed.front() {
             let answered = self.parents.get(oldest).and_then(|parent| parent.answered);
             let is_old = answered.is_none_or(|answered| now.0.saturating_sub(answered.0) > KEPT_NS);
@@ -187,7 +196,6 @@ impl Process {
                 break;
             }
             self.closed.pop_front();
-            retire(self, oldest);
             self.parents.remove(oldest);
         }
         while let Some(&oldest) = self.recent.front() {

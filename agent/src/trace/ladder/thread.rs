@@ -10,6 +10,8 @@ pub(super) struct Habit {
 
 /// How sure a link by the thread is, once the habit is proven.
 pub(super) const STRENGTH: f64 = 0.995;
+/// Calls of a kind that are made while nothing is answered, more often than this, are no request's.
+pub(super) const ORPHAN_SHARE: f64 = 0.02;
 /// So many requests must have kept to the habit.
 const PROVEN: u32 = 32;
 /// One in so many may have broken it.

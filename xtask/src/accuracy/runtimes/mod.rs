@@ -122,3 +122,49 @@ fn configured(start: &Start<'_>, file: &str, words: &[(&str, &str)]) -> Result<P
     fs::write(&to, text).with_context(|| format!("{} cannot be written", to.display()))?;
     Ok(to)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn a_model_has_the_folder_of_its_name_with_all_its_files_and_names_no_other() {
+        for runtime in RUNTIMES {
+            let Source { folder, files, .. } = runtime.source;
+            assert_eq!(folder, format!("tests/apps/{}", runtime.name));
+            for file in files {
+                assert!(workspace::root().join(folder).join(file).is_file(), "{folder}/{file}");
+            }
+            assert_eq!(RUNTIMES.iter().filter(|other| other.name == runtime.name).count(), 1, "{}", runtime.name);
+        }
+    }
+
+    #[test]
+    fn a_configuration_has_no_words_left_to_replace() {
+        let folder = workspace::target().join("test-configured");
+        fs::create_dir_all(&folder).unwrap();
+        for (name, file, words) in [
+            ("nginx", "nginx.conf", &[][..]),
+            ("apache", "apache.conf", &[("@FOLDER@", "/somewhere")]),
+            ("haproxy", "haproxy.cfg", &[("@LIMIT@", "7")]),
+        ] {
+            let address = SocketAddr::from(([127, 0, 0, 1], 4567));
+            let source = workspace::root().join("tests/apps").join(name);
+            let start = Start {
+                folder: &source,
+                scratch: &folder,
+                listen: address,
+                first: address,
+                second: address,
+                inner: [address; 2],
+                pool: 8,
+                pass: false,
+            };
+            let text = fs::read_to_string(configured(&start, file, words).unwrap()).unwrap();
+            let mut settings = text.lines().filter(|line| !line.starts_with('#'));
+            assert!(settings.all(|line| !line.contains('@')), "{text}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

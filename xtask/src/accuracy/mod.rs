@@ -199,7 +199,11 @@ impl Arguments {
 
     /// The pools of a runtime, and once more with `traceparent` passed on. Recordings are those where it is not.
     fn ways(&self, runtime: &'static Runtime) -> Vec<Way> {
-        let pools: Vec<_> = self.pool.iter().copied().filter(|pool| runtime.pools.contains(pool)).collect();
+        let mut pools: Vec<_> = self.pool.iter().copied().filter(|pool| runtime.pools.contains(pool)).collect();
+        if pools.is_empty() {
+            // Its clients know no such limit: it has the pools that it has.
+            pools = runtime.pools.to_vec();
+        }
         let is_recording = self.record.is_some() || self.replay.is_some();
         let mut ways = Vec::new();
         if self.pass.contains(&Pass::None) || is_recording {
@@ -257,11 +261,52 @@ fn say(line: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
     fn an_unknown_runtime_is_answered_with_the_known_ones() {
         let error = selected(&["c-threads".to_owned(), "cobol".to_owned()]).expect_err("an error").to_string();
         assert!(error.starts_with("there is no runtime `cobol`; known: c-threads, "), "{error}");
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn arguments(line: &str) -> Arguments {
+        Line::parse_from(["accuracy"].into_iter().chain(line.split_whitespace())).arguments
+    }
+
+    #[test]
+    fn a_runtime_runs_with_the_pools_that_it_has() {
+        let ways = |line, name: &str| {
+            let runtime = RUNTIMES.iter().find(|runtime| runtime.name == name).unwrap();
+            arguments(line).ways(runtime).iter().map(|way| (way.pool, way.pass)).collect::<Vec<_>>()
+        };
+        assert_eq!(ways("", "go"), [(8, false), (0, false), (0, true)]);
+        assert_eq!(ways("--pool 8 --pass none", "go"), [(8, false)]);
+        assert_eq!(ways("--pool 8", "nginx"), [(0, false), (0, true)]);
+        assert_eq!(ways("--replay somewhere", "go"), [(8, false), (0, false)]);
+    }
+
+    #[test]
+    fn only_a_run_of_everything_usual_is_for_the_document() {
+        assert!(arguments("").is_usual() && arguments("go --repeat 4 --seconds 60").is_usual());
+        for line in
+            ["--in-flight 1", "--pool 8", "--pass none", "--repeat 1", "--requests 10", "--record x", "--replay x"]
+        {
+            assert!(!arguments(line).is_usual(), "{line}");
+        }
+    }
+
+    #[test]
+    fn levels_grow_and_a_header_is_passed_on_at_one_of_them() {
+        let given = arguments("--in-flight 64,1,64");
+        assert_eq!([false, true].map(|pass| given.settings(pass).levels), [vec![1, 64], vec![PASS_LEVEL]]);
+        assert_eq!(arguments("--record x").settings(false).requests, RECORDED.2);
     }
 }

@@ -112,6 +112,12 @@ impl Site {
         ran
     }
 
+    /// Connections that a backend has.
+    fn open(&self, backend: usize) -> usize {
+        let is_its = |end: &End| matches!(end, End::Backend { number, .. } if *number == backend);
+        self.connections.values().filter(|connection| is_its(&connection.end)).count()
+    }
+
     fn add(&mut self, stream: TcpStream, end: End, interest: EventFlags) -> Result<u64> {
         let number = self.next;
         self.next += 1;
@@ -148,6 +154,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(site: &'a mut Site, load: &'a Load) -> Self {
+        let peak = [site.open(0), site.open(1)];
         Self {
             site,
             load,
@@ -159,7 +166,7 @@ impl<'a> Run<'a> {
             by_token: HashMap::new(),
             in_flight: 0,
             is_ramp: load.plan.ramp > 0,
-            peak: [0; 2],
+            peak,
             strange: None,
         }
     }
@@ -273,9 +280,7 @@ impl<'a> Run<'a> {
             stream.set_nonblocking(true)?;
             self.site.add(stream, End::Backend { number: backend, busy_until: self.start }, EventFlags::IN)?;
         }
-        let of_this =
-            |connection: &&Connection| matches!(connection.end, End::Backend { number, .. } if number == backend);
-        self.peak[backend] = self.peak[backend].max(self.site.connections.values().filter(of_this).count());
+        self.peak[backend] = self.peak[backend].max(self.site.open(backend));
         Ok(())
     }
 

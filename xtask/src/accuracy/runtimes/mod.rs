@@ -157,7 +157,6 @@ mod tests {
                 listen: address,
                 first: address,
                 second: address,
-                inner: [address; 2],
                 pool: 8,
                 pass: false,
             };

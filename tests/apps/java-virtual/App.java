@@ -42,8 +42,9 @@ public final class App {
     public static void main(String[] arguments) throws Exception {
         int pool = Integer.parseInt(option(arguments, "--pool"));
         int connections = pool == 0 ? UNLIMITED : pool;
-        // Idle connections that are kept per host: 5 unless told otherwise.
+        // Idle connections that are kept per host, and for how many seconds: 5 and 5 unless told otherwise.
         System.setProperty("http.maxConnections", String.valueOf(connections));
+        System.setProperty("http.keepAlive.time.server", "600");
         // Heads and bodies are written apart; without this an answer waits for the acknowledgement of its head.
         System.setProperty("sun.net.httpserver.nodelay", "true");
         System.setProperty("sun.net.httpserver.maxIdleConnections", String.valueOf(BACKLOG));

@@ -52,8 +52,8 @@ pub(crate) struct Settings {
     pub arguments: Arguments,
     /// How much is logged.
     pub filter: LogFilter,
-    /// Where spans are sent, if anywhere.
-    pub otlp: Option<otlp::Config>,
+    /// Where spans are sent, if anywhere; or why that is not understood, which only some commands mind.
+    pub otlp: Result<Option<otlp::Config>, Problem>,
     /// All of it as text, and where it came from.
     pub resolved: Resolved,
 }
@@ -143,7 +143,7 @@ impl Settings {
                 _ => Arguments::Redacted,
             },
             filter,
-            otlp: otlp_of(&resolved)?,
+            otlp: otlp_of(&resolved),
             resolved,
         })
     }
@@ -182,6 +182,7 @@ pub(crate) fn config(action: &ConfigAction) -> Result<(), Failure> {
         ConfigAction::Check(args) => {
             let (sources, settings) = load(args)?;
             crate::run::check_files(&settings.resolved)?;
+            settings.otlp.map_err(|problem| Failure::Usage(problem.to_string()))?;
             let name = sources.file().map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
             say(&format_args!("the configuration is good ({name})"));
             Ok(())

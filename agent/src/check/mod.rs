@@ -72,8 +72,10 @@ fn configuration(settings: &Settings) -> Item {
 
 /// What the exporter can reach.
 fn exporter(settings: &Settings) -> Item {
-    let Some(config) = &settings.otlp else {
-        return Item::new("exporter", State::Ok, "not asked for: OTEL_EXPORTER_OTLP_ENDPOINT is not set");
+    let config = match &settings.otlp {
+        Ok(Some(config)) => config,
+        Ok(None) => return Item::new("exporter", State::Ok, "not asked for: OTEL_EXPORTER_OTLP_ENDPOINT is not set"),
+        Err(problem) => return Item::new("exporter", State::Missing, problem.to_string()),
     };
     let place = format!("{} by {}", config.shown_endpoint(), config.protocol);
     match otlp::reach(config, REACH) {

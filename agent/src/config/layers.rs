@@ -176,6 +176,13 @@ impl Resolved {
         {
             return Err(self.problem("otlp.insecure", "`otlp.insecure` is true, but `otlp.endpoint` begins with https"));
         }
+        for (one, other) in
+            [("otlp.client_key", "otlp.client_certificate"), ("otlp.client_certificate", "otlp.client_key")]
+        {
+            if of_file(one) && self.text(other).is_none() {
+                return Err(self.problem(one, format!("`{one}` is set, but `{other}` is not: they go together")));
+            }
+        }
         if of_file("otlp.batch_spans") && self.number("otlp.batch_spans") > self.number("otlp.queue_spans") {
             return Err(self.problem("otlp.batch_spans", "`otlp.batch_spans` is more than `otlp.queue_spans`"));
         }
@@ -267,6 +274,7 @@ mod tests {
         );
         refused(&[], "otlp: {compression: gzip}\n", "f.yaml:1", "`otlp.endpoint` is not");
         refused(&[], "otlp:\n  endpoint: https://c:1\n  insecure: true\n", "f.yaml:3", "https");
+        refused(&[], "otlp:\n  endpoint: http://c:1\n  client_key: /k\n", "f.yaml:3", "go together");
         refused(&[], "otlp:\n  endpoint: http://c:1\n  queue_spans: 9\n  batch_spans: 10\n", "f.yaml:4", "more than");
     }
 

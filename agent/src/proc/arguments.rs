@@ -37,7 +37,9 @@ impl Arguments {
         if self == Self::Off {
             return Vec::new();
         }
-        let text = cmdline.strip_suffix(b"\0").unwrap_or(cmdline);
+        // Who writes a title over its command line fills the rest with NUL bytes.
+        let end = cmdline.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let text = &cmdline[..end];
         if text.is_empty() {
             return Vec::new();
         }
@@ -121,14 +123,14 @@ mod tests {
     #[test]
     fn a_title_that_a_process_gave_itself_is_cut_at_its_first_word() {
         assert_eq!(Arguments::Redacted.read(b"postgres: alice shop SELECT 'secret'"), ["postgres:"]);
-        assert_eq!(Arguments::Redacted.read(b"nginx: worker process\0\0\0\0")[0], "nginx:");
+        assert_eq!(Arguments::Redacted.read(b"nginx: worker process\0\0\0\0"), ["nginx:"]);
         assert!(Arguments::Redacted.read(b"").is_empty() && Arguments::Redacted.read(b"\0").is_empty());
     }
 
     #[test]
     fn everything_or_nothing_can_be_had() {
-        let line = b"mysql\0-psecret\0\0";
-        assert_eq!(Arguments::All.read(line), ["mysql", "-psecret", ""]);
+        let line = b"mysql\0-psecret\0\0shop\0";
+        assert_eq!(Arguments::All.read(line), ["mysql", "-psecret", "", "shop"]);
         assert!(Arguments::Off.read(line).is_empty());
     }
 

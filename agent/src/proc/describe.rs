@@ -101,11 +101,11 @@ impl Lookup for ProcFs {
                 read(directory, "environ", ENVIRON_BYTES).map(|text| environ::claims(&text)).unwrap_or_default();
             process.service_name = service_name;
             process.resource_attributes = attributes;
-            // A kernel thread has no program.
+            // A kernel thread has no program. What takes longest comes last: the process may be about to end.
             if process.executable.is_some() {
-                process.program = self.program(directory, &process.name);
                 let cmdline = read(directory, "cmdline", MAX_CMDLINE_BYTES).unwrap_or_default();
-                process.program.arguments = self.arguments.read(&cmdline);
+                let arguments = self.arguments.read(&cmdline);
+                process.program = Program { arguments, ..self.program(directory, &process.name) };
             }
         })
     }

@@ -10,7 +10,7 @@ use super::scan::Running;
 use super::stat::same_start;
 use crate::config::{Need, Selection, Subject};
 use crate::flow::Nanos;
-use crate::flow::fact::Process;
+use crate::flow::fact::{Process, Program};
 
 /// Processes kept at once, the ended ones of the last [`EXIT_GRACE_NS`] included: about 1 KiB each. Beyond that, a
 /// process is described when it is needed and then forgotten.
@@ -275,7 +275,10 @@ impl<L: Lookup> Table<L> {
         // One that is about to end has given up its memory, and with it its executable and its environment. Kernel
         // threads never had them.
         if let Some(found) = found.filter(|found| found.executable.is_some() || known.executable.is_none()) {
-            return Some(found);
+            return Some(match &known.seen {
+                Some(seen) => completed(found, seen),
+                None => found,
+            });
         }
         if let Some(seen) = &known.seen {
             return Some(Process::clone(seen));
@@ -388,6 +391,20 @@ impl PidSet {
             *word &= !(1 << (id % u64::BITS));
         }
     }
+}
+
+/// A process that was looked at twice: what it gave up in between, as one that ends does, is taken from the first look.
+fn completed(mut found: Process, seen: &Process) -> Process {
+    if found.executable == seen.executable && found.program.arguments.is_empty() {
+        let arguments = seen.program.arguments.clone();
+        found.program =
+            if found.program.is_unknown() { seen.program.clone() } else { Program { arguments, ..found.program } };
+        if found.service_name.is_none() && found.resource_attributes.is_empty() {
+            found.service_name.clone_from(&seen.service_name);
+            found.resource_attributes.clone_from(&seen.resource_attributes);
+        }
+    }
+    found
 }
 
 /// The text before the first NUL.

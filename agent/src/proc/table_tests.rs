@@ -205,6 +205,20 @@ fn a_program_that_ended_before_its_exec_was_looked_at_is_known_by_the_record() {
 }
 
 #[test]
+fn what_a_program_gave_up_since_it_was_first_looked_at_is_remembered() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &[]);
+    machine.run(7, SECOND, "/usr/bin/curl");
+    let change = |change: fn(&mut Process)| change(machine.processes.borrow_mut().get_mut(&7).expect("it runs"));
+    change(|curl| curl.program.arguments = vec!["curl".to_owned()]);
+    observe(&mut table, &[fork(7, SECOND, 1, "sh"), exec(SECOND, 7, SECOND, "/usr/bin/curl")]);
+    // Its memory goes while it is looked at again.
+    change(|curl| (curl.program.arguments, curl.service_name, curl.uid) = (Vec::new(), None, Some(34)));
+    let curl = table.introduce(7).expect("new");
+    assert_eq!((curl.program.arguments.len(), curl.service_name.as_deref(), curl.uid), (1, Some("shop"), Some(34)));
+}
+
+#[test]
 fn a_storm_of_programs_is_not_looked_at() {
     let machine = Machine::default();
     let mut table = machine.table(&[], &[]);

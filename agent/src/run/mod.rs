@@ -57,7 +57,7 @@ pub(crate) fn run(sources: Sources, settings: Settings) -> Result<(), Failure> {
         Format::Json => Some(ConsoleFormat::Json),
         Format::None => None,
     };
-    let otlp = settings.otlp.clone();
+    let otlp = settings.otlp.clone().map_err(|problem| Failure::Usage(problem.to_string()))?;
     otlp.iter().flat_map(|config| &config.warnings).for_each(|warning| tracing::warn!("{warning}"));
     if console.is_none() && otlp.is_none() {
         tracing::warn!(
@@ -220,8 +220,9 @@ where
             agent.account();
             say_report(&agent.sink().report(), ledger);
         }
-        if let Some(selection) = reload.look(SystemClock.now(), signals.take_reload()) {
-            agent.select(selection);
+        if let Some(change) = reload.look(SystemClock.now(), signals.take_reload()) {
+            agent.select(change.selection);
+            say(&change.said);
         }
         if let Some(question) = desk.and_then(Desk::question) {
             agent.account();

@@ -25,6 +25,14 @@ pub(super) struct Reload {
     next_look: Nanos,
 }
 
+/// A change of what is traced.
+pub(super) struct Change {
+    /// What is traced from now on.
+    pub(super) selection: Selection,
+    /// To be said when that is so: whoever waits for it relies on it.
+    pub(super) said: String,
+}
+
 /// What changes when a file does: another file has taken its place, or it was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -43,7 +51,7 @@ impl Reload {
     }
 
     /// What is traced from now on, if that is news.
-    pub(super) fn look(&mut self, now: Nanos, is_asked_for: bool) -> Option<Selection> {
+    pub(super) fn look(&mut self, now: Nanos, is_asked_for: bool) -> Option<Change> {
         let Some(file) = self.sources.file() else {
             if is_asked_for {
                 say(&"configuration: there is no file to read anew; name one with --config");
@@ -63,7 +71,7 @@ impl Reload {
         self.reload()
     }
 
-    fn reload(&mut self) -> Option<Selection> {
+    fn reload(&mut self) -> Option<Change> {
         match self.sources.load() {
             Ok(settings) => self.take(settings),
             Err(failure) => {
@@ -73,7 +81,7 @@ impl Reload {
         }
     }
 
-    fn take(&mut self, settings: Settings) -> Option<Selection> {
+    fn take(&mut self, settings: Settings) -> Option<Change> {
         let changed = settings.resolved.changed(&self.resolved);
         let keys = |is_live: bool| {
             let keys: Vec<_> =
@@ -81,16 +89,15 @@ impl Reload {
             keys.join(", ")
         };
         let (live, other) = (keys(true), keys(false));
-        match (live.is_empty(), other.is_empty()) {
-            (true, true) => say(&"configuration: read anew, nothing is changed"),
-            (false, _) => say(&format_args!("configuration: changed {live}")),
-            (true, false) => {}
+        if changed.is_empty() {
+            say(&"configuration: read anew, nothing is changed");
         }
         if !other.is_empty() {
             say(&format_args!("configuration: {other} cannot change while the agent runs: start it anew for that"));
         }
         self.resolved = settings.resolved;
-        (!live.is_empty()).then_some(settings.options.selection)
+        let said = format!("configuration: changed {live}");
+        (!live.is_empty()).then_some(Change { selection: settings.options.selection, said })
     }
 }
 
@@ -143,8 +150,8 @@ mod tests {
         }
     }
 
-    fn shown(selection: Option<Selection>) -> Option<Vec<String>> {
-        selection.map(|selection| selection.only.iter().map(ToString::to_string).collect())
+    fn shown(change: Option<Change>) -> Option<Vec<String>> {
+        change.map(|change| change.selection.only.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -152,11 +159,11 @@ mod tests {
         let files = Files::new("change");
         let path = files.write("c.yaml", "select: {include: [exe:a]}\n");
         let mut reload = files.watch(&path);
-        assert_eq!(reload.look(Nanos(SECOND), false), None);
+        assert_eq!(shown(reload.look(Nanos(SECOND), false)), None);
         files.write("c.yaml", "select: {include: [exe:bb]}\n");
-        assert_eq!(reload.look(Nanos(SECOND + 1), false), None, "not yet");
+        assert_eq!(shown(reload.look(Nanos(SECOND + 1), false)), None, "not yet");
         assert_eq!(shown(reload.look(Nanos(2 * SECOND), false)), Some(vec!["exe:bb".to_owned()]));
-        assert_eq!(reload.look(Nanos(3 * SECOND), false), None);
+        assert_eq!(shown(reload.look(Nanos(3 * SECOND), false)), None);
     }
 
     #[test]
@@ -167,7 +174,7 @@ mod tests {
         let path = files.0.join("c.yaml");
         symlink("..data/c.yaml", &path).expect("ours");
         let mut reload = files.watch(&path);
-        assert_eq!(reload.look(Nanos(SECOND), false), None);
+        assert_eq!(shown(reload.look(Nanos(SECOND), false)), None);
         files.write("..two/c.yaml", "select: {include: [exe:b]}\n");
         symlink("..two", files.0.join("..data_tmp")).expect("ours");
         fs::rename(files.0.join("..data_tmp"), files.0.join("..data")).expect("ours");
@@ -182,11 +189,11 @@ mod tests {
         for (second, bad) in [(1, "selct: {}\n"), (2, "select: {include: [exe:b], exclude: [exe:b]}\n"), (3, "a: [\n")]
         {
             files.write("c.yaml", bad);
-            assert_eq!(reload.look(Nanos(second * SECOND), false), None, "{bad}");
+            assert_eq!(shown(reload.look(Nanos(second * SECOND), false)), None, "{bad}");
         }
         fs::remove_file(&path).expect("ours");
-        assert_eq!(reload.look(Nanos(4 * SECOND), false), None, "it may be about to be replaced");
-        assert_eq!(reload.look(Nanos(4 * SECOND), true), None, "it is not there");
+        assert_eq!(shown(reload.look(Nanos(4 * SECOND), false)), None, "it may be about to be replaced");
+        assert_eq!(shown(reload.look(Nanos(4 * SECOND), true)), None, "it is not there");
         files.write("c.yaml", "select: {include: [exe:c]}\n");
         assert_eq!(shown(reload.look(Nanos(5 * SECOND), false)), Some(vec!["exe:c".to_owned()]));
     }
@@ -196,12 +203,12 @@ mod tests {
         let files = Files::new("signal");
         let path = files.write("c.yaml", "connections: {segment: 5}\n");
         let mut reload = files.watch(&path);
-        assert_eq!(reload.look(Nanos(SECOND), true), None, "nothing is changed");
+        assert_eq!(shown(reload.look(Nanos(SECOND), true)), None, "nothing is changed");
         files.write("c.yaml", "connections: {segment: 6}\n");
-        assert_eq!(reload.look(Nanos(SECOND), true), None, "it needs a new start");
+        assert_eq!(shown(reload.look(Nanos(SECOND), true)), None, "it needs a new start");
         files.write("c.yaml", "connections: {segment: 6}\nselect: {exclude: [exe:x]}\n");
         assert!(reload.look(Nanos(SECOND), true).is_some());
         let mut without = Reload::new(Sources::default(), reload.resolved);
-        assert_eq!(without.look(Nanos(SECOND), true), None);
+        assert_eq!(shown(without.look(Nanos(SECOND), true)), None);
     }
 }

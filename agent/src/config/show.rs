@@ -50,6 +50,27 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
+/// The table of `docs/configuration.md`.
+#[must_use]
+pub fn table() -> String {
+    let mut text =
+        String::from("| setting | what | default | option | variables | live |\n|---|---|---|---|---|---|\n");
+    for Setting { key, kind, default, flag, variables, is_live, about } in SETTINGS {
+        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+        let option = flag.map_or_else(String::new, |flag| format!("`--{flag}`"));
+        let variables: Vec<_> = variables.iter().map(|name| code(name)).collect();
+        let live = if *is_live { "yes" } else { "" };
+        let _ = writeln!(
+            text,
+            "| `{key}` | {about} Value: {}. | {} | {option} | {} | {live} |",
+            kind.describe(),
+            code(default),
+            variables.join(", ")
+        );
+    }
+    text
+}
+
 fn schema_of(setting: &Setting) -> Json {
     let mut schema = match setting.kind {
         Kind::Choice(words) => json!({ "enum": words }),
@@ -97,6 +118,11 @@ fn shown(value: &Value) -> String {
             "{{{}}}",
             value.texts.iter().flat_map(|text| text.split(',')).map(hidden).collect::<Vec<_>>().join(", ")
         ),
+        // A query may hold a key.
+        _ if value.setting.key == "otlp.endpoint" => {
+            let endpoint = value.texts.first().and_then(|text| text.split('?').next());
+            endpoint.map_or_else(String::new, quoted)
+        }
         _ => value.texts.first().map_or_else(String::new, |text| quoted(text)),
     }
 }
@@ -124,7 +150,7 @@ select:
 connections: {segment: 5}
 metrics: {listen: '[::1]:9464'}
 otlp:
-  endpoint: http://collector:4318
+  endpoint: http://collector:4318/?key=s3cret
   headers: {api-key: s3cret}
 ";
 
@@ -152,7 +178,14 @@ otlp:
         let before = resolve(FILE);
         let again = resolve(&yaml(&before));
         let changed: Vec<_> = again.changed(&before).iter().map(|setting| setting.key).collect();
-        assert_eq!(changed, ["otlp.headers"], "but for secrets");
+        assert_eq!(changed, ["otlp.endpoint", "otlp.headers"], "but for secrets");
+    }
+
+    #[test]
+    fn the_documentation_has_every_setting() {
+        let documentation = include_str!("../../../docs/configuration.md");
+        let table = table();
+        assert!(documentation.ends_with(&table), "docs/configuration.md must end with this:\n{table}");
     }
 
     #[test]

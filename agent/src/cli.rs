@@ -286,7 +286,7 @@ impl RunArgs {
     /// What was given.
     pub(crate) fn flags(&self) -> Flags {
         let mut flags = self.trace.flags();
-        flags.extend(self.format.map(|format| ("format", vec![name(format)])));
+        flags.extend(self.format.map(|format| ("format", vec![name(&format)])));
         flags.extend(self.metrics_listen.map(|address| ("metrics-listen", vec![address.to_string()])));
         flags
     }
@@ -299,9 +299,9 @@ impl TraceArgs {
         let mut flags = vec![("only", texts(&self.only)), ("except", texts(&self.except))];
         flags.retain(|(_, texts)| !texts.is_empty());
         flags.extend(self.buffer_kib.map(|kib| ("buffer-kib", vec![kib.to_string()])));
-        flags.extend(self.process_arguments.map(|what| ("process-arguments", vec![name(what)])));
+        flags.extend(self.process_arguments.map(|what| ("process-arguments", vec![name(&what)])));
         let CoreArgs { connections, segment, max_connections } = self.core;
-        flags.extend(connections.map(|what| ("connections", vec![name(what)])));
+        flags.extend(connections.map(|what| ("connections", vec![name(&what)])));
         flags.extend(segment.map(|seconds| ("segment", vec![seconds.to_string()])));
         flags.extend(max_connections.map(|number| ("max-connections", vec![number.to_string()])));
         flags.extend(self.log.filter.as_ref().map(|LogFilter(filter)| ("log", vec![filter.clone()])));
@@ -342,7 +342,7 @@ pub(crate) fn asks_for_both(opt_in: Option<&str>) -> bool {
 }
 
 /// As it is written on the command line.
-fn name(value: impl ValueEnum) -> String {
+fn name<V: ValueEnum>(value: &V) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 

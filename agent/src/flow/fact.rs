@@ -82,10 +82,10 @@ pub struct Process {
     pub container_id: Option<String>,
     /// What else its cgroup says.
     #[serde(default, skip_serializing_if = "Place::is_nowhere")]
-    pub place: Place,
+    pub place: Box<Place>,
     /// What it runs.
     #[serde(default, skip_serializing_if = "Program::is_unknown")]
-    pub program: Program,
+    pub program: Box<Program>,
     /// `OTEL_SERVICE_NAME` of the process, or `service.name` of its `OTEL_RESOURCE_ATTRIBUTES`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_name: Option<String>,

@@ -105,7 +105,7 @@ impl Lookup for ProcFs {
             if process.executable.is_some() {
                 let cmdline = read(directory, "cmdline", MAX_CMDLINE_BYTES).unwrap_or_default();
                 let arguments = self.arguments.read(&cmdline);
-                process.program = Program { arguments, ..self.program(directory, &process.name) };
+                *process.program = Program { arguments, ..self.program(directory, &process.name) };
             }
         })
     }
@@ -141,7 +141,7 @@ fn describe(tgid: u32, users: &Users, look_inside: impl FnOnce(&OwnedFd, &mut Pr
         inner_pid,
         pid_namespace: inner_pid.and_then(|_| pid_namespace(&directory)),
         container_id,
-        place,
+        place: Box::new(place),
         ..Process::default()
     };
     look_inside(&directory, &mut process);
@@ -243,7 +243,7 @@ mod tests {
         let lookup = ProcFs::new(Arguments::All);
         let outside = lookup.outside_only().look_up(cat.0.id()).expect("it lives");
         let inside = lookup.look_up(cat.0.id()).expect("it lives");
-        assert_eq!((outside.service_name, outside.program), (None, Program::default()));
+        assert!(outside.service_name.is_none() && outside.program.is_unknown());
         assert_eq!((outside.executable, outside.uid), (inside.executable, inside.uid));
         assert_eq!(inside.service_name.as_deref(), Some("lion"));
     }

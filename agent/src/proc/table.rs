@@ -10,7 +10,7 @@ use super::scan::Running;
 use super::stat::same_start;
 use crate::config::{Need, Selection, Subject};
 use crate::flow::Nanos;
-use crate::flow::fact::{Process, Program};
+use crate::flow::fact::Process;
 
 /// Processes kept at once, the ended ones of the last [`EXIT_GRACE_NS`] included: about 1 KiB each. Beyond that, a
 /// process is described when it is needed and then forgotten.
@@ -397,8 +397,11 @@ impl PidSet {
 fn completed(mut found: Process, seen: &Process) -> Process {
     if found.executable == seen.executable && found.program.arguments.is_empty() {
         let arguments = seen.program.arguments.clone();
-        found.program =
-            if found.program.is_unknown() { seen.program.clone() } else { Program { arguments, ..found.program } };
+        if found.program.is_unknown() {
+            found.program.clone_from(&seen.program);
+        } else {
+            found.program.arguments = arguments;
+        }
         if found.service_name.is_none() && found.resource_attributes.is_empty() {
             found.service_name.clone_from(&seen.service_name);
             found.resource_attributes.clone_from(&seen.resource_attributes);

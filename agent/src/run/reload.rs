@@ -89,15 +89,23 @@ impl Reload {
             keys.join(", ")
         };
         let (live, other) = (keys(true), keys(false));
-        if changed.is_empty() {
-            say(&"configuration: read anew, nothing is changed");
+        let mut lines = Vec::new();
+        if !live.is_empty() {
+            lines.push(format!("configuration: changed {live}"));
         }
         if !other.is_empty() {
-            say(&format_args!("configuration: {other} cannot change while the agent runs: start it anew for that"));
+            lines.push(format!("configuration: {other} cannot change while the agent runs: start it anew for that"));
+        }
+        if lines.is_empty() {
+            lines.push("configuration: read anew, nothing is changed".to_owned());
         }
         self.resolved = settings.resolved;
-        let said = format!("configuration: changed {live}");
-        (!live.is_empty()).then_some(Change { selection: settings.options.selection, said })
+        let said = lines.join("\n");
+        if live.is_empty() {
+            say(&said);
+            return None;
+        }
+        Some(Change { selection: settings.options.selection, said })
     }
 }
 

@@ -12,7 +12,7 @@ use wirespan_common::record::Task;
 use super::resource::resource;
 use super::span::Resource;
 use crate::config::{Selection, Subject};
-use crate::flow::fact::{Process, Program};
+use crate::flow::fact::Process;
 
 /// The process table.
 #[derive(Debug, Default)]
@@ -128,7 +128,7 @@ impl Processes {
             || Process { tgid: task.tgid, start_ns: task.start_ns, ..Process::default() },
             |entry| entry.process.clone(),
         );
-        let mut process = Process { name, executable, program: Program::default(), ..before };
+        let mut process = Process { name, executable, program: Box::default(), ..before };
         process.deselected = !self.selection.takes_process(&process.subject());
         self.insert(process);
     }

@@ -19,13 +19,13 @@ fn process() -> Process {
         uid: Some(33),
         user: Some("www-data".to_owned()),
         parent: Some(1),
-        program: Program {
+        program: Box::new(Program {
             arguments: vec!["python3".to_owned(), "REDACTED".to_owned()],
             language: Some("python".to_owned()),
             runtime: Some("cpython".to_owned()),
             runtime_version: Some("3.11.2".to_owned()),
             version: None,
-        },
+        }),
         ..Process::default()
     }
 }
@@ -40,14 +40,14 @@ fn everything_that_is_known_is_said_by_its_conventional_name() {
         inner_pid: Some(2),
         pid_namespace: Some(4_026_532_000),
         container_id: Some("c0ffee".to_owned()),
-        place: Place {
+        place: Box::new(Place {
             runtime: Some("containerd".to_owned()),
             pod_uid: Some("uid".to_owned()),
             qos_class: Some("Burstable".to_owned()),
             outer_container: Some("node".to_owned()),
             claimed: Some("other".to_owned()),
             ..Place::default()
-        },
+        }),
         ..process()
     };
     let resource = resource("box", Some(&process));
@@ -80,7 +80,7 @@ fn everything_that_is_known_is_said_by_its_conventional_name() {
 #[test]
 fn a_service_is_named_by_itself_then_by_its_unit_then_by_its_executable() {
     let unit = |unit: &str, process: Process| Process {
-        place: Place { unit: Some(unit.to_owned()), ..Place::default() },
+        place: Box::new(Place { unit: Some(unit.to_owned()), ..Place::default() }),
         ..process
     };
     let native = || Process { name: "nginx".to_owned(), ..Process::default() };

@@ -130,7 +130,11 @@ impl fmt::Display for Selector {
 
 impl From<Selector> for String {
     fn from(selector: Selector) -> Self {
-        selector.to_string()
+        match selector {
+            // Whoever reads a recording may have other users.
+            Selector::User { uid: Some(uid), .. } => format!("user:{uid}"),
+            other => other.to_string(),
+        }
     }
 }
 
@@ -324,6 +328,10 @@ mod tests {
         assert!(selection.takes_process(&Subject { uid: Some(33), ..Subject::default() }));
         let unknown = self::selection(&["user:nobody-here"], &[]).resolve_users(find);
         assert_eq!(unknown, Err("nobody-here".to_owned()));
+        assert!(
+            serde_json::to_string(&selection).is_ok_and(|text| text.contains("user:33")),
+            "recordings hold numbers"
+        );
     }
 
     #[test]

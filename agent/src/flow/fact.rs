@@ -239,3 +239,29 @@ mod endpoint {
         Ok(Endpoint { addr: address.ip().octets(), port: address.port(), pad: 0 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_older_recordings_are_read() {
+        let old = r#"{"process":{"tgid":7,"start_ns":5,"name":"nginx","executable":"/usr/sbin/nginx","uid":33,"container_id":"c"}}"#;
+        let Ok(Fact::Process(process)) = serde_json::from_str(old) else { panic!("not a process") };
+        assert_eq!((process.uid, process.container_id.as_deref(), process.service()), (Some(33), Some("c"), "nginx"));
+        assert!(process.place.is_nowhere() && process.program.is_unknown());
+        assert_eq!(
+            serde_json::to_string(&Fact::Process(process)).expect("it is text"),
+            old,
+            "what is not known is left out"
+        );
+    }
+
+    #[test]
+    fn a_selection_is_a_fact_that_a_person_can_read() {
+        let fact = Fact::Selection(Selection { only: vec!["exe:a".parse().expect("a selector")], except: Vec::new() });
+        let text = serde_json::to_string(&fact).expect("it is text");
+        assert_eq!(text, r#"{"selection":{"only":["exe:a"],"except":[]}}"#);
+        assert_eq!(serde_json::from_str::<Fact>(&text).expect("it is one"), fact);
+    }
+}

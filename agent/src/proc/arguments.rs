@@ -11,6 +11,8 @@ pub const MAX_CMDLINE_BYTES: u64 = 16 * 1024;
 pub const MAX_ARGUMENTS: usize = 64;
 /// Bytes kept of an argument.
 pub const MAX_ARGUMENT_BYTES: usize = 256;
+/// Bytes kept of all arguments of a process: of 16 000 processes that mean harm, 32 MiB.
+pub const MAX_KEPT_BYTES: usize = 2048;
 /// Bytes of the name of an option. A longer one is no name.
 const MAX_NAME_BYTES: usize = 48;
 
@@ -45,6 +47,7 @@ impl Arguments {
         }
         let mut are_options = true;
         let mut arguments = Vec::new();
+        let mut left = MAX_KEPT_BYTES;
         for (at, argument) in text.split(|&byte| byte == 0).take(MAX_ARGUMENTS).enumerate() {
             let argument = String::from_utf8_lossy(argument);
             let shown = match (self, at) {
@@ -57,7 +60,12 @@ impl Arguments {
                 _ if are_options => option(&argument),
                 _ => REDACTED.to_owned(),
             };
-            arguments.push(redact::cut(&shown, MAX_ARGUMENT_BYTES).to_owned());
+            let shown = redact::cut(&shown, MAX_ARGUMENT_BYTES.min(left));
+            left -= shown.len();
+            arguments.push(shown.to_owned());
+            if left == 0 {
+                break;
+            }
         }
         arguments
     }
@@ -140,6 +148,11 @@ mod tests {
         assert_eq!(Arguments::All.read(many.as_bytes()).len(), MAX_ARGUMENTS);
         let long = Arguments::All.read(&vec![b'x'; MAX_CMDLINE_BYTES as usize]);
         assert_eq!((long.len(), long[0].len()), (1, MAX_ARGUMENT_BYTES));
+        let all = Arguments::All.read("0123456789abcdef\0".repeat(MAX_CMDLINE_BYTES as usize / 17).as_bytes());
+        assert!(all.iter().map(String::len).sum::<usize>() <= MAX_KEPT_BYTES && all.len() == MAX_ARGUMENTS);
+        let long = "x".repeat(1000) + "\0";
+        let all = Arguments::All.read(long.repeat(16).as_bytes());
+        assert_eq!(all.iter().map(String::len).sum::<usize>(), MAX_KEPT_BYTES);
         let program = Arguments::Redacted.read(&[0xff; 3000]);
         assert!(program[0].len() <= MAX_ARGUMENT_BYTES);
     }

@@ -294,7 +294,9 @@ impl<L: Lookup> Table<L> {
             start_ns: known.start_ns,
             name: name.to_owned(),
             executable: known.executable.clone().filter(|path| path.starts_with('/')),
+            parent: Some(known.parent).filter(|&parent| parent != 0),
             container_id: parent.container_id,
+            place: parent.place,
             ..Process::default()
         };
         if known.executed {
@@ -303,6 +305,8 @@ impl<L: Lookup> Table<L> {
         Some(Process {
             executable: process.executable.or(parent.executable),
             uid: parent.uid,
+            user: parent.user,
+            program: parent.program,
             service_name: parent.service_name,
             resource_attributes: parent.resource_attributes,
             ..process

@@ -34,6 +34,7 @@ impl Machine {
             uid: Some(33),
             container_id: Some("c0ffee".to_owned()),
             service_name: Some("shop".to_owned()),
+            program: Box::new(crate::flow::fact::Program { language: Some("c".to_owned()), ..Default::default() }),
             ..Process::default()
         };
         self.processes.borrow_mut().insert(tgid, process);
@@ -170,6 +171,7 @@ fn a_fork_that_is_gone_before_we_look_is_as_its_parent() {
     let worker = table.introduce(7).expect("it is remembered");
     assert_eq!((worker.name.as_str(), worker.tgid, worker.start_ns), ("apache2", 7, SECOND));
     assert_eq!((worker.uid, worker.service_name.as_deref()), (Some(33), Some("shop")));
+    assert_eq!((worker.parent, worker.program.language.as_deref()), (Some(1), Some("c")));
 }
 
 #[test]

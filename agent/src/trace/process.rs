@@ -105,6 +105,9 @@ impl Processes {
         );
         process.tgid = task.tgid;
         process.start_ns = task.start_ns;
+        process.parent = (task.parent_tgid != 0).then_some(task.parent_tgid);
+        // It may have been born into another namespace, as its first.
+        (process.inner_pid, process.pid_namespace) = (None, None);
         if !self.selection.is_everything() {
             process.deselected = !self.selection.takes_process(&process.subject());
         }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use wirespan_tests::agent::{Agent, Launch, binary, need_root};
-use wirespan_tests::child::Program;
+use wirespan_tests::child::{Child, Program};
 use wirespan_tests::raw::{Wire, get, ok};
 use wirespan_tests::span::{Kind, Span};
 use wirespan_tests::temp::TempDir;
-use wirespan_tests::{curl, servers};
+use wirespan_tests::{curl, port, servers};
 
 const USAGE: Option<i32> = Some(2);
 
@@ -172,19 +172,28 @@ fn the_swap_of_a_config_map_and_a_signal_are_noticed() {
     );
 }
 
+/// A server that lives when the agent starts: what is short-lived may be gone before anybody can look whose it is.
+fn server(wrappers: &[&str]) -> (Child, String) {
+    let port = port::unused();
+    let program = Program::under(wrappers, "python3").args(["-u", "-m", "http.server", "--bind", "127.0.0.1"]);
+    let child = program.arg(port.to_string()).start();
+    child.wait_out("Serving HTTP");
+    (child, format!("http://127.0.0.1:{port}"))
+}
+
 #[test]
-fn owners_units_and_services_are_selected() {
-    let nginx = servers::nginx(1);
+fn owners_and_services_are_selected() {
+    let (_root, root) = server(&[]);
+    let (_nobody, nobody) = server(&["setpriv", "--reuid=nobody", "--clear-groups", "--"]);
+    let (_chosen, chosen) = server(&["env", "OTEL_SERVICE_NAME=chosen"]);
     let config = Config::new("select:\n  include:\n    - user: nobody\n    - service: chosen\n");
     let agent = config.start();
-    let fetch = |wrappers: &[&str], path: &str| {
-        assert_eq!(curl::run(Program::under(wrappers, "curl"), &[&nginx.url(path)]).code, 0);
-    };
-    fetch(&[], "/root");
-    fetch(&["setpriv", "--reuid=nobody", "--clear-groups", "--"], "/nobody");
-    fetch(&["env", "OTEL_SERVICE_NAME=chosen"], "/chosen");
-    agent.request(Kind::Client, nginx.port, "/nobody");
-    agent.request(Kind::Client, nginx.port, "/chosen");
+    for (server, path) in [(&root, "/root"), (&nobody, "/nobody"), (&chosen, "/chosen")] {
+        assert_eq!(curl::curl(&[&format!("{server}{path}")]).code, 0);
+    }
+    for path in ["/nobody", "/chosen"] {
+        agent.span(path, |span| span.kind == Kind::Server && span.path() == path);
+    }
     let stopped = agent.stop();
     assert!(stopped.spans.iter().all(|span| span.path() != "/root"), "{:#?}", stopped.spans);
 }

@@ -125,6 +125,7 @@ impl Settings {
             },
             segment_ns: number("connections.segment").saturating_mul(1_000_000_000),
             max_connections: usize::try_from(number("connections.max")).unwrap_or(usize::MAX),
+            link_wait_ns: number("links.wait_ms").saturating_mul(1_000_000),
             legacy_http_names: cli::asks_for_both(resolved.text("output.semconv")),
             selection,
         };
@@ -197,4 +198,52 @@ fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Failure::Output(format!("standard output failed: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_word_the_defaults_of_the_core_hold() {
+        let resolved = Layers { flag: &|_| None, variable: &|_| None, file: None }.resolve().expect("good");
+        let settings = Settings::read(resolved).expect("good");
+        assert_eq!(settings.options, Options::default());
+        assert_eq!((settings.format, settings.arguments), (Format::Text, Arguments::Redacted));
+        assert_eq!((settings.buffer_kib, settings.metrics_listen), (None, None));
+    }
+
+    #[test]
+    fn what_the_file_says_reaches_the_core() {
+        let text = "connections: {report: metrics, segment: 5, max: 9}\nlinks: {wait_ms: 7}\noutput: {semconv: http/dup}\n\
+                    select: {include: [user:root, port:80]}\n";
+        let given = file::read("f.yaml", text).expect("good");
+        let file = Some(("f.yaml", given.as_slice()));
+        let resolved = Layers { flag: &|_| None, variable: &|_| None, file }.resolve().expect("good");
+        let options = Settings::read(resolved).expect("good").options;
+        assert_eq!(
+            (options.connections, options.segment_ns, options.max_connections),
+            (Connections::Metrics, 5_000_000_000, 9)
+        );
+        assert_eq!((options.link_wait_ns, options.legacy_http_names), (7_000_000, true));
+        let root = wirespan::config::Subject { uid: Some(0), ..Default::default() };
+        assert!(options.selection.takes_process(&root) && !options.selection.takes_process(&Default::default()));
+    }
+
+    #[test]
+    fn a_user_that_nobody_is_and_a_filter_that_is_none_are_named_with_their_lines() {
+        for (text, words) in [
+            (
+                "select:\n  exclude: [user:nobody-of-this-name]\n",
+                "f.yaml:2: no user of this machine is called `nobody-of-this-name`",
+            ),
+            ("log:\n  filter: wirespan=loud\n", "f.yaml:2: `wirespan=loud` is no filter"),
+        ] {
+            let given = file::read("f.yaml", text).expect("good");
+            let file = Some(("f.yaml", given.as_slice()));
+            let resolved = Layers { flag: &|_| None, variable: &|_| None, file }.resolve().expect("good");
+            let problem = Settings::read(resolved).expect_err(text).to_string();
+            assert!(problem.contains(words), "{problem}");
+        }
+    }
 }

@@ -116,6 +116,15 @@ pub static SETTINGS: &[Setting] = &[
         about: "Connections kept at once, about 2 KiB each.",
     },
     Setting {
+        key: "links.wait_ms",
+        kind: Kind::Number { least: 0, most: 60_000 },
+        default: "1000",
+        flag: None,
+        variables: &["WIRESPAN_LINKS_WAIT_MS"],
+        is_live: false,
+        about: "How long a span waits, after its last byte, for the request that it belongs to.",
+    },
+    Setting {
         key: "capture.buffer_kib",
         kind: Kind::PowerOfTwo { least: 4, most: 1024 },
         default: "",

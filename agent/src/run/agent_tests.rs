@@ -81,6 +81,7 @@ impl Sink for World {
             Ok(Record::Socket(socket)) => format!("{} socket", socket.header.time_ns),
             Ok(Record::Task(task)) => format!("{} task {}", task.header.time_ns, task.tgid),
             Ok(Record::Fact { time, fact }) => format!("{} {}", time.0, name(&fact)),
+            Ok(other) => format!("{} touched", other.time().0),
             Err(_) => "malformed".to_owned(),
         };
         self.got.borrow_mut().push(text);

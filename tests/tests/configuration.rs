@@ -263,3 +263,23 @@ fn a_file_that_everybody_may_write_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_recording_holds_the_changes_and_is_replayed_to_the_same_bytes() {
+    need_root();
+    let config = Config::new(&without_us());
+    let file = config.files.path().join("session");
+    let record = Program::new(binary()).arg("record").arg(&file).args(["--config", config.path()]);
+    let recorder = record.stopped_by(Signal::INT).start();
+    recorder.wait_err("ready:");
+    config.replace("select: {exclude: [exe:nobody-runs-this]}\n");
+    recorder.wait_err("configuration: changed select.exclude");
+    request("/recorded");
+    let _ = recorder.stop().well();
+    let recorded = fs::read(&file).expect("it was written");
+    let holds = |text: &str| recorded.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds(r#"{"selection":{"only":[],"except":["exe:nobody-runs-this"]}}"#), "the change is in it");
+    let replay = || Program::new(binary()).arg("replay").arg(&file).run().well().stdout;
+    let first = replay();
+    assert!(first.contains("/recorded") && first == replay(), "the same file gave different bytes");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
-use wirespan::config::{Connections, Options, Selection, Selector};
+use wirespan::config::{Connections, Options, Selector};
 
 /// Said by `--help` of the program and of each command.
 const ENVIRONMENT_AND_EXIT_CODES: &str = "\
@@ -17,8 +17,12 @@ Environment:
       PROTOCOL, HEADERS, TIMEOUT, COMPRESSION, CERTIFICATE, CLIENT_KEY,
       CLIENT_CERTIFICATE and INSECURE, and the OTEL_EXPORTER_OTLP_TRACES_ form
       of each, which comes first.
-  WIRESPAN_METRICS_LISTEN
-      What --metrics-listen says, if that is not given.
+  WIRESPAN_CONFIG
+      What --config says, if that is not given.
+  WIRESPAN_SELECT_INCLUDE, WIRESPAN_METRICS_LISTEN and so on
+      Every setting has a variable: `wirespan config print` and docs/configuration.md
+      name them. The command line comes before the environment, that before
+      the file, that before the defaults.
   OTEL_SEMCONV_STABILITY_OPT_IN
       With http/dup, spans carry the older HTTP attribute names too.
   NO_COLOR
@@ -32,12 +36,13 @@ Signals:
   SIGINT, SIGTERM   end: detach everything, send what is waiting (at most 5 s),
                     print the ledger
   SIGUSR1           print the ledger: what was observed, delivered and dropped
+  SIGHUP            read the configuration file anew, as when it changes
 
 Exit codes:
   0   ended as asked
   1   something else failed, such as reading a recording; check: something is
       missing here
-  2   the command line was not understood
+  2   the command line or the configuration was not understood
   3   this machine can't be traced: no permission, or the kernel lacks something
   4   output failed: standard output was closed, the file can't be written, the
       address for metrics can't be had, or not all spans could be sent before the
@@ -47,8 +52,16 @@ const EXAMPLES_OF_RUN: &str = "\
 Examples:
   wirespan run
   wirespan run --only exe:nginx --except port:9090
+  wirespan run --config /etc/wirespan/wirespan.yaml
   wirespan run --format json > spans.jsonl
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 wirespan run --format none
+";
+
+const EXAMPLES_OF_CONFIG: &str = "\
+Examples:
+  wirespan config print --config wirespan.yaml --only exe:nginx
+  wirespan config check --config wirespan.yaml
+  wirespan config schema > wirespan.schema.json
 ";
 
 const EXAMPLES_OF_RECORD: &str = "\
@@ -87,14 +100,17 @@ pub(crate) enum Command {
     /// root it says what it could not find out.
     #[command(after_help = ENVIRONMENT_AND_EXIT_CODES)]
     Check(CheckArgs),
+    /// Look at the configuration: what it comes to, whether it is good, what may be in it. Needs no rights.
+    #[command(after_help = format!("{EXAMPLES_OF_CONFIG}\n{ENVIRONMENT_AND_EXIT_CODES}"))]
+    Config(ConfigArgs),
 }
 
 /// `wirespan run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// How spans are printed to standard output.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    /// How spans are printed to standard output. [default: text]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
     /// Say to Prometheus what the agent costs, what it lost and how its parts stand: http://ADDRESS:PORT/metrics.
     /// Whoever can reach the address can read it. Port 0 is any that is free.
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
@@ -139,15 +155,41 @@ pub(crate) struct CheckArgs {
     /// How the answer is printed to standard output.
     #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
     pub format: CheckFormat,
+    /// The configuration file that `run` would be given.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How much is said.
     #[command(flatten)]
     pub log: LogArgs,
 }
 
+/// `wirespan config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+/// What can be done with a configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print every setting with its value and where that came from. Values of headers are left out.
+    Print(RunArgs),
+    /// Say what is wrong with it, if anything.
+    Check(RunArgs),
+    /// Print a JSON Schema of the file.
+    Schema,
+}
+
 /// What `run` and `record` have in common.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// Trace nothing else: exe:NAME, exe:/PATH, pid:NUMBER or port:NUMBER. May be given several times.
+    /// A YAML file with settings; see docs/configuration.md. It is read anew when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Trace nothing else: exe:NAME, exe:/PATH, pid:NUMBER, port:NUMBER, user:NAME, container:ID, cgroup:/PATH, unit:NAME or
+    /// service:NAME; in names, * stands for anything. May be given several times.
     #[arg(long, value_name = "SELECTOR")]
     pub only: Vec<Selector>,
     /// Do not trace: as for --only, which it overrules. May be given several times.
@@ -157,6 +199,9 @@ pub(crate) struct TraceArgs {
     /// agent is held up. Without it, 1024 with up to 8 CPUs, 256 with up to 32, else 128; it takes twice that much memory.
     #[arg(long, value_name = "KIB", value_parser = buffer_kib)]
     pub buffer_kib: Option<u32>,
+    /// What is said of the command line of a process. [default: redacted]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub process_arguments: Option<ArgumentsArg>,
     /// What is made of connections.
     #[command(flatten)]
     pub core: CoreArgs,
@@ -168,24 +213,24 @@ pub(crate) struct TraceArgs {
 /// What changes the spans that are made.
 #[derive(Debug, Args)]
 pub(crate) struct CoreArgs {
-    /// What becomes of TCP connections, besides the requests on them.
-    #[arg(long, value_enum, default_value_t = ConnectionsArg::Spans)]
-    pub connections: ConnectionsArg,
-    /// Report a connection that lives longer in segments of so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub segment: u64,
-    /// Connections kept at once, about 2 KiB each; beyond that the one that was idle longest is forgotten.
-    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
-    pub max_connections: u32,
+    /// What becomes of TCP connections, besides the requests on them. [default: spans]
+    #[arg(long, value_enum)]
+    pub connections: Option<ConnectionsArg>,
+    /// Report a connection that lives longer in segments of so many seconds. [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub segment: Option<u64>,
+    /// Connections kept at once, about 2 KiB each; beyond that the one that was idle longest is forgotten. [default: 32768]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub max_connections: Option<u32>,
 }
 
 /// How much is said on standard error.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
     /// How much is said on standard error: off, error, warn, info, debug or trace, or a filter such as
-    /// wirespan=debug,h2=warn.
-    #[arg(long = "log", value_name = "LEVEL", default_value = "info", value_parser = log_filter)]
-    pub filter: LogFilter,
+    /// wirespan=debug,h2=warn. [default: info]
+    #[arg(long = "log", value_name = "LEVEL", value_parser = log_filter)]
+    pub filter: Option<LogFilter>,
 }
 
 /// A filter for log messages that is known to be one.
@@ -223,33 +268,82 @@ pub(crate) enum ConnectionsArg {
     Off,
 }
 
-impl TraceArgs {
-    /// What is traced.
-    pub(crate) fn selection(&self) -> Selection {
-        Selection { only: self.only.clone(), except: self.except.clone() }
-    }
+/// What is said of command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArgumentsArg {
+    /// The program and the names of options, without their values.
+    Redacted,
+    /// Everything.
+    All,
+    /// Nothing.
+    Off,
+}
 
-    /// What the core is told. `opt_in` is the value of `OTEL_SEMCONV_STABILITY_OPT_IN`.
-    pub(crate) fn options(&self, opt_in: Option<&str>) -> Options {
-        Options { selection: self.selection(), ..self.core.options(opt_in) }
+/// What the command line says of settings: the name of each option that was given, and its values.
+pub(crate) type Flags = Vec<(&'static str, Vec<String>)>;
+
+impl RunArgs {
+    /// What was given.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = self.trace.flags();
+        flags.extend(self.format.map(|format| ("format", vec![name(&format)])));
+        flags.extend(self.metrics_listen.map(|address| ("metrics-listen", vec![address.to_string()])));
+        flags
+    }
+}
+
+impl TraceArgs {
+    /// What was given.
+    pub(crate) fn flags(&self) -> Flags {
+        let texts = |selectors: &[Selector]| selectors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut flags = vec![("only", texts(&self.only)), ("except", texts(&self.except))];
+        flags.retain(|(_, texts)| !texts.is_empty());
+        flags.extend(self.buffer_kib.map(|kib| ("buffer-kib", vec![kib.to_string()])));
+        flags.extend(self.process_arguments.map(|what| ("process-arguments", vec![name(&what)])));
+        let CoreArgs { connections, segment, max_connections } = self.core;
+        flags.extend(connections.map(|what| ("connections", vec![name(&what)])));
+        flags.extend(segment.map(|seconds| ("segment", vec![seconds.to_string()])));
+        flags.extend(max_connections.map(|number| ("max-connections", vec![number.to_string()])));
+        flags.extend(self.log.filter.as_ref().map(|LogFilter(filter)| ("log", vec![filter.clone()])));
+        flags
     }
 }
 
 impl CoreArgs {
-    /// What the core is told. `opt_in` is the value of `OTEL_SEMCONV_STABILITY_OPT_IN`: a list of words.
+    /// What the core is told, if nothing else says anything. `opt_in` is the value of `OTEL_SEMCONV_STABILITY_OPT_IN`.
     pub(crate) fn options(&self, opt_in: Option<&str>) -> Options {
-        Options {
-            connections: match self.connections {
-                ConnectionsArg::Spans => Connections::Spans,
-                ConnectionsArg::Metrics => Connections::Metrics,
-                ConnectionsArg::Off => Connections::Off,
-            },
-            segment_ns: u64::try_from(Duration::from_secs(self.segment).as_nanos()).unwrap_or(u64::MAX),
-            max_connections: self.max_connections as usize,
-            legacy_http_names: opt_in.is_some_and(|words| words.split(',').any(|word| word.trim() == "http/dup")),
-            ..Options::default()
+        let mut options = Options { legacy_http_names: asks_for_both(opt_in), ..Options::default() };
+        if let Some(connections) = self.connections {
+            options.connections = connections.into();
+        }
+        if let Some(seconds) = self.segment {
+            options.segment_ns = u64::try_from(Duration::from_secs(seconds).as_nanos()).unwrap_or(u64::MAX);
+        }
+        if let Some(number) = self.max_connections {
+            options.max_connections = number as usize;
+        }
+        options
+    }
+}
+
+impl From<ConnectionsArg> for Connections {
+    fn from(connections: ConnectionsArg) -> Self {
+        match connections {
+            ConnectionsArg::Spans => Self::Spans,
+            ConnectionsArg::Metrics => Self::Metrics,
+            ConnectionsArg::Off => Self::Off,
         }
     }
+}
+
+/// Whether `OTEL_SEMCONV_STABILITY_OPT_IN`, a list of words, asks for the older names of HTTP too.
+pub(crate) fn asks_for_both(opt_in: Option<&str>) -> bool {
+    opt_in.is_some_and(|words| words.split(',').any(|word| word.trim() == "http/dup"))
+}
+
+/// As it is written on the command line.
+fn name<V: ValueEnum>(value: &V) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 impl LogFilter {
@@ -259,7 +353,14 @@ impl LogFilter {
     }
 }
 
-fn log_filter(text: &str) -> Result<LogFilter, String> {
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+/// A filter of log messages.
+pub(crate) fn log_filter(text: &str) -> Result<LogFilter, String> {
     match EnvFilter::builder().parse(text) {
         Ok(_) if !text.trim().is_empty() => Ok(LogFilter(text.to_owned())),
         Ok(_) => Err("it is empty".to_owned()),
@@ -268,7 +369,7 @@ fn log_filter(text: &str) -> Result<LogFilter, String> {
 }
 
 /// An address to listen on.
-pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.trim().parse().map_err(|_| "not an address and a port, such as 127.0.0.1:9464 or [::]:9464".to_owned())
 }
 
@@ -294,7 +395,7 @@ mod tests {
 
     fn run_options(line: &str, opt_in: Option<&str>) -> Options {
         match parse(line).expect("a good command line").command {
-            Command::Run(run) => run.trace.options(opt_in),
+            Command::Run(run) => run.trace.core.options(opt_in),
             other => panic!("not run: {other:?}"),
         }
     }
@@ -311,21 +412,34 @@ mod tests {
 
     #[test]
     fn flags_become_options() {
-        let options = run_options(
-            "wirespan run --only exe:nginx --only pid:7 --except port:22 --connections off --segment 5 --max-connections 9",
-            Some("database, http/dup"),
-        );
+        let options =
+            run_options("wirespan run --connections off --segment 5 --max-connections 9", Some("database, http/dup"));
         let expect = Options {
             connections: Connections::Off,
             segment_ns: 5_000_000_000,
-            selection: Selection {
-                only: vec![Selector::Executable("nginx".to_owned()), Selector::Pid(7)],
-                except: vec![Selector::Port(22)],
-            },
             max_connections: 9,
             legacy_http_names: true,
+            ..Options::default()
         };
         assert_eq!(options, expect);
+    }
+
+    #[test]
+    fn what_was_given_is_told_by_the_names_of_settings() {
+        let line = "wirespan run --only exe:nginx --only pid:7 --except port:22 --connections off --segment 5 --max-connections 9 \
+                    --buffer-kib 64 --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1";
+        let Command::Run(run) = parse(line).expect("a good command line").command else { panic!("not run") };
+        let mut flags = run.flags();
+        let known: Vec<_> = wirespan::config::setting::SETTINGS.iter().filter_map(|setting| setting.flag).collect();
+        assert!(flags.iter().all(|(flag, _)| known.contains(flag)), "{flags:?}");
+        assert_eq!(flags.len(), known.len(), "every option of a setting is on the line above");
+        flags.retain(|(flag, _)| matches!(*flag, "only" | "connections"));
+        assert_eq!(
+            flags,
+            [("only", vec!["exe:nginx".to_owned(), "pid:7".to_owned()]), ("connections", vec!["off".to_owned()])]
+        );
+        let Command::Run(run) = parse("wirespan run").expect("good").command else { panic!("not run") };
+        assert_eq!(run.flags(), []);
     }
 
     #[test]
@@ -352,6 +466,8 @@ mod tests {
             "wirespan run --metrics-listen localhost:9464",
             "wirespan record f --metrics-listen 127.0.0.1:9464",
             "wirespan check --format none",
+            "wirespan config",
+            "wirespan config print --only nginx",
             "wirespan record",
             "wirespan record f --seconds 0",
             "wirespan replay",

@@ -10,6 +10,8 @@ mod exit;
 mod replay;
 #[cfg(target_os = "linux")]
 mod run;
+#[cfg(target_os = "linux")]
+mod settings;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -17,28 +19,49 @@ fn main() -> std::process::ExitCode {
 
     use clap::Parser;
 
-    use self::cli::{Cli, Command};
+    use self::cli::Cli;
 
-    let cli = Cli::parse();
-    start_logging(match &cli.command {
-        Command::Run(args) => &args.trace.log.filter,
-        Command::Record(args) => &args.trace.log.filter,
-        Command::Replay(args) => &args.log.filter,
-        Command::Check(args) => &args.log.filter,
-    });
-    let done = match &cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Record(args) => run::record(args),
-        Command::Replay(args) => replay::replay(args),
-        Command::Check(args) => return check::check(args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    match carry_out(&Cli::parse().command) {
+        Ok(code) => code,
         Err(failure) => {
             run::say(&format_args!("wirespan: {failure}"));
             ExitCode::from(&failure)
         }
     }
+}
+
+/// Does what is asked for, with messages as asked for.
+#[cfg(target_os = "linux")]
+fn carry_out(command: &cli::Command) -> Result<std::process::ExitCode, exit::Failure> {
+    use std::process::ExitCode;
+
+    use self::cli::Command;
+    use self::settings::Sources;
+
+    match command {
+        Command::Run(args) => {
+            let sources = Sources::new(args.flags(), args.trace.config.as_deref());
+            let settings = sources.load()?;
+            start_logging(&settings.filter);
+            run::run(sources, settings)?;
+        }
+        Command::Record(args) => {
+            let sources = Sources::new(args.trace.flags(), args.trace.config.as_deref());
+            let settings = sources.load()?;
+            start_logging(&settings.filter);
+            run::record(args, sources, settings)?;
+        }
+        Command::Replay(args) => {
+            start_logging(&args.log.filter.clone().unwrap_or_default());
+            replay::replay(args)?;
+        }
+        Command::Check(args) => {
+            start_logging(&args.log.filter.clone().unwrap_or_default());
+            return Ok(check::check(args));
+        }
+        Command::Config(args) => settings::config(&args.action)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Messages go to standard error, without the time: whoever keeps them (journald, a container runtime) adds it.

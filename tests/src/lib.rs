@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod apps;
 pub mod attributes;
+pub mod cgroup;
 pub mod child;
 pub mod curl;
 pub mod expect;

@@ -17,14 +17,15 @@ use wirespan::export::otlp;
 use self::report::{Item, Report, State};
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::exit::{self, Failure};
-use crate::run::{check_files, say, variable};
+use crate::run::{check_files, say};
+use crate::settings::{Settings, Sources};
 
 /// How long the receiver may take to answer.
 const REACH: Duration = Duration::from_secs(5);
 
 /// Tries everything and prints what came of it. The exit code says it in short.
 pub(crate) fn check(args: &CheckArgs) -> ExitCode {
-    let report = examine();
+    let report = examine(args);
     let mut out = io::stdout().lock();
     let written = match args.format {
         CheckFormat::Text => writeln!(out, "{report}"),
@@ -40,17 +41,24 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-fn examine() -> Report {
+fn examine(args: &CheckArgs) -> Report {
     let attempt = probes::attempt();
     let mut host = vec![host::kernel(), host::lockdown(), host::btf(), host::cgroup(), host::capabilities()];
     host.extend(host::lost());
     host.extend([memory::lock(), memory::limit(), host::clock()]);
-    Report::new(host, attempt, vec![configuration(), exporter()])
+    let settings = match Sources::new(Vec::new(), args.config.as_deref()).load() {
+        Ok(settings) => settings,
+        Err(failure) => {
+            let item = Item::new("configuration", State::Missing, failure.to_string());
+            return Report::new(host, attempt, vec![item]);
+        }
+    };
+    Report::new(host, attempt, vec![configuration(&settings), exporter(&settings)])
 }
 
 /// `run` refuses to start with files that anybody may change.
-fn configuration() -> Item {
-    match check_files() {
+fn configuration(settings: &Settings) -> Item {
+    match check_files(&settings.resolved) {
         Ok(0) => Item::new("configuration", State::Ok, "no file is named"),
         Ok(1) => Item::new("configuration", State::Ok, "the file that is named is not for everybody to write"),
         Ok(files) => Item::new(
@@ -63,14 +71,14 @@ fn configuration() -> Item {
 }
 
 /// What the exporter can reach.
-fn exporter() -> Item {
-    let config = match otlp::Config::from_env(variable) {
-        Ok(None) => return Item::new("exporter", State::Ok, "not asked for: OTEL_EXPORTER_OTLP_ENDPOINT is not set"),
-        Err(error) => return Item::new("exporter", State::Missing, error.to_string()),
+fn exporter(settings: &Settings) -> Item {
+    let config = match &settings.otlp {
         Ok(Some(config)) => config,
+        Ok(None) => return Item::new("exporter", State::Ok, "not asked for: OTEL_EXPORTER_OTLP_ENDPOINT is not set"),
+        Err(problem) => return Item::new("exporter", State::Missing, problem.to_string()),
     };
     let place = format!("{} by {}", config.shown_endpoint(), config.protocol);
-    match otlp::reach(&config, REACH) {
+    match otlp::reach(config, REACH) {
         Ok(()) => Item::new("exporter", State::Ok, format!("{place} took an empty request")),
         Err(why) => Item::new("exporter", State::Degraded, format!("{place}: {why}")),
     }

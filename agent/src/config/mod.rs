@@ -1,8 +1,26 @@
-//! What the user may set. Pure: where a value came from (flag, environment) is the rim's business.
+//! What the user may set. Pure: files and the environment are read by the rim.
+//!
+//! - [`setting`]: the table of all settings.
+//! - [`yaml`] and [`file`]: the configuration file.
+//! - [`layers`]: command line over environment over file over defaults.
+//! - [`show`]: what came of it, and the schema of the file.
+//! - [`select`]: which processes and ports are traced.
 
+#[cfg(feature = "rim")]
+pub mod file;
+#[cfg(feature = "rim")]
+pub mod layers;
+#[cfg(feature = "rim")]
+pub mod problem;
 pub mod select;
+#[cfg(feature = "rim")]
+pub mod setting;
+#[cfg(feature = "rim")]
+pub mod show;
+#[cfg(feature = "rim")]
+pub mod yaml;
 
-pub use select::{Selection, Selector};
+pub use select::{Need, Selection, Selector, Subject};
 
 /// What becomes of TCP connections, besides the requests on them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// One thing that `--only` or `--except` names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// One thing that a selection names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Selector {
     /// An executable by its path, or by its file name.
     Executable(String),
@@ -12,23 +15,78 @@ pub enum Selector {
     Pid(u32),
     /// A port at either end of a connection.
     Port(u16),
+    /// The owner of a process.
+    User {
+        /// Name or number, as it was given.
+        name: String,
+        /// The number. A name has none until somebody looked it up ([`Selection::resolve_users`]); till then it is nobody's.
+        uid: Option<u32>,
+    },
+    /// A container by its id, or by the first digits of it, at least [`LEAST_ID_DIGITS`].
+    Container(String),
+    /// A cgroup by its path, with all below it.
+    Cgroup(String),
+    /// A systemd unit by its name.
+    Unit(String),
+    /// A service by its `service.name`.
+    Service(String),
 }
+
+/// Digits that name a container: what `docker ps` shows.
+pub const LEAST_ID_DIGITS: usize = 12;
+/// In a name, it stands for any text.
+const WILDCARD: char = '*';
 
 /// Why a selector could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` selects nothing: write exe:NAME, exe:/PATH, pid:NUMBER or port:NUMBER (1 to 65535)")]
+#[error(
+    "`{given}` selects nothing: write exe:NAME, exe:/PATH, pid:NUMBER, port:NUMBER (1 to 65535), user:NAME, user:NUMBER, \
+     container:ID (12 digits or more), cgroup:/PATH, unit:NAME or service:NAME"
+)]
 pub struct BadSelector {
     /// What was given.
     pub given: String,
 }
 
 /// Which processes and ports are traced: all of `only` (everything if empty) without `except`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     /// If not empty, nothing else is traced.
     pub only: Vec<Selector>,
     /// Never traced.
     pub except: Vec<Selector>,
+}
+
+/// A process, as far as selectors ask about it. What is not known is `None`, and fits no selector.
+///
+/// What Kubernetes says of its pod (namespace, labels, annotations) has its place here, beside a kind of selector for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subject<'a> {
+    /// Process id.
+    pub tgid: u32,
+    /// Path of its executable.
+    pub executable: Option<&'a str>,
+    /// Effective user id.
+    pub uid: Option<u32>,
+    /// Id of its container.
+    pub container_id: Option<&'a str>,
+    /// Path of its cgroup.
+    pub cgroup: Option<&'a str>,
+    /// Its systemd unit.
+    pub unit: Option<&'a str>,
+    /// Its `service.name`.
+    pub service: Option<&'a str>,
+}
+
+/// How much must be known of a process to decide about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Nothing: all processes are taken.
+    Nothing,
+    /// Its executable.
+    Executable,
+    /// More than the kernel's records say.
+    Look,
 }
 
 impl FromStr for Selector {
@@ -37,10 +95,18 @@ impl FromStr for Selector {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || BadSelector { given: text.to_owned() };
         let (what, value) = text.split_once(':').ok_or_else(bad)?;
+        if value.is_empty() {
+            return Err(bad());
+        }
         match what {
-            "exe" if !value.is_empty() => Ok(Self::Executable(value.to_owned())),
+            "exe" => Ok(Self::Executable(value.to_owned())),
             "pid" => value.parse().ok().filter(|&pid| pid > 0).map(Self::Pid).ok_or_else(bad),
             "port" => value.parse().ok().filter(|&port| port > 0).map(Self::Port).ok_or_else(bad),
+            "user" => Ok(Self::User { name: value.to_owned(), uid: value.parse().ok() }),
+            "container" if value.len() >= LEAST_ID_DIGITS => Ok(Self::Container(value.to_owned())),
+            "cgroup" if value.starts_with('/') => Ok(Self::Cgroup(value.trim_end_matches('/').to_owned())),
+            "unit" => Ok(Self::Unit(value.to_owned())),
+            "service" => Ok(Self::Service(value.to_owned())),
             _ => Err(bad()),
         }
     }
@@ -52,18 +118,59 @@ impl fmt::Display for Selector {
             Self::Executable(name) => write!(f, "exe:{name}"),
             Self::Pid(pid) => write!(f, "pid:{pid}"),
             Self::Port(port) => write!(f, "port:{port}"),
+            Self::User { name, .. } => write!(f, "user:{name}"),
+            Self::Container(id) => write!(f, "container:{id}"),
+            // Of the root, the slash is left out inside.
+            Self::Cgroup(path) => write!(f, "cgroup:{}", if path.is_empty() { "/" } else { path }),
+            Self::Unit(name) => write!(f, "unit:{name}"),
+            Self::Service(name) => write!(f, "service:{name}"),
         }
     }
 }
 
+impl From<Selector> for String {
+    fn from(selector: Selector) -> Self {
+        match selector {
+            // Whoever reads a recording may have other users.
+            Selector::User { uid: Some(uid), .. } => format!("user:{uid}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl TryFrom<String> for Selector {
+    type Error = BadSelector;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
 impl Selector {
-    fn is_process(&self, tgid: u32, executable: Option<&str>) -> bool {
+    fn is_process(&self, subject: &Subject<'_>) -> bool {
         match self {
-            Self::Executable(wanted) => executable.is_some_and(|path| {
-                path == wanted || (!wanted.contains('/') && path.rsplit('/').next() == Some(wanted.as_str()))
+            Self::Executable(wanted) => subject.executable.is_some_and(|path| {
+                fits(wanted, path)
+                    || (!wanted.contains('/') && path.rsplit('/').next().is_some_and(|name| fits(wanted, name)))
             }),
-            Self::Pid(pid) => *pid == tgid,
+            Self::Pid(pid) => *pid == subject.tgid,
             Self::Port(_) => false,
+            Self::User { uid, .. } => uid.is_some() && *uid == subject.uid,
+            Self::Container(id) => subject.container_id.is_some_and(|known| known.starts_with(id.as_str())),
+            Self::Cgroup(above) => subject
+                .cgroup
+                .and_then(|path| path.strip_prefix(above.as_str()))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Unit(wanted) => subject.unit.is_some_and(|name| fits(wanted, name)),
+            Self::Service(wanted) => subject.service.is_some_and(|name| fits(wanted, name)),
+        }
+    }
+
+    fn need(&self) -> Need {
+        match self {
+            Self::Port(_) => Need::Nothing,
+            Self::Executable(_) | Self::Pid(_) => Need::Executable,
+            Self::User { .. } | Self::Container(_) | Self::Cgroup(_) | Self::Unit(_) | Self::Service(_) => Need::Look,
         }
     }
 }
@@ -75,18 +182,18 @@ impl Selection {
         self.only.is_empty() && self.except.is_empty()
     }
 
-    /// Whether it depends on the process what is traced. If not, [`Selection::takes_process`] is always true.
+    /// How much must be known of a process. If nothing, [`Selection::takes_process`] is always true.
     #[must_use]
-    pub fn names_processes(&self) -> bool {
-        self.only.iter().chain(&self.except).any(|selector| !matches!(selector, Selector::Port(_)))
+    pub fn need(&self) -> Need {
+        self.only.iter().chain(&self.except).map(Selector::need).max().unwrap_or(Need::Nothing)
     }
 
-    /// Whether a process is traced. `--only port:` alone selects every process, on that port.
+    /// Whether a process is traced. `port:` alone selects every process, on that port.
     #[must_use]
-    pub fn takes_process(&self, tgid: u32, executable: Option<&str>) -> bool {
+    pub fn takes_process(&self, subject: &Subject<'_>) -> bool {
         let names_processes = self.only.iter().any(|selector| !matches!(selector, Selector::Port(_)));
-        (!names_processes || self.only.iter().any(|selector| selector.is_process(tgid, executable)))
-            && !self.except.iter().any(|selector| selector.is_process(tgid, executable))
+        (!names_processes || self.only.iter().any(|selector| selector.is_process(subject)))
+            && !self.except.iter().any(|selector| selector.is_process(subject))
     }
 
     /// Whether a connection between these ports is traced, as far as ports decide.
@@ -97,11 +204,43 @@ impl Selection {
         let names_ports = self.only.iter().any(|selector| matches!(selector, Selector::Port(_)));
         (!names_ports || self.only.iter().any(is_port)) && !self.except.iter().any(is_port)
     }
+
+    /// Looks up the numbers of users that were named.
+    ///
+    /// # Errors
+    ///
+    /// With the name that nobody has.
+    pub fn resolve_users(&mut self, number: impl Fn(&str) -> Option<u32>) -> Result<(), String> {
+        for selector in self.only.iter_mut().chain(&mut self.except) {
+            if let Selector::User { name, uid: uid @ None } = selector {
+                *uid = Some(number(name).ok_or_else(|| name.clone())?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name is what was asked for, in which each `*` stands for any text.
+fn fits(wanted: &str, name: &str) -> bool {
+    let Some((first, rest)) = wanted.split_once(WILDCARD) else { return wanted == name };
+    let Some(mut name) = name.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = rest.split(WILDCARD).collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        // The first place where it fits leaves the most for what follows.
+        let Some(at) = name.find(part) else { return false };
+        name = &name[at + part.len()..];
+    }
+    name.ends_with(last)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exe(tgid: u32, executable: Option<&str>) -> Subject<'_> {
+        Subject { tgid, executable, ..Subject::default() }
+    }
 
     fn selection(only: &[&str], except: &[&str]) -> Selection {
         let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a selector")).collect();
@@ -110,36 +249,102 @@ mod tests {
 
     #[test]
     fn everything_is_traced_unless_asked_otherwise() {
-        assert!(selection(&[], &[]).takes_process(1, None));
+        assert!(selection(&[], &[]).takes_process(&exe(1, None)));
         assert!(selection(&[], &[]).takes_ports(1, 2));
     }
 
     #[test]
     fn an_executable_is_named_by_path_or_file_name() {
         let selection = selection(&["exe:nginx"], &[]);
-        assert!(selection.takes_process(1, Some("/usr/sbin/nginx")));
-        assert!(!selection.takes_process(1, Some("/usr/sbin/nginx2")));
-        assert!(!selection.takes_process(1, None));
+        assert!(selection.takes_process(&exe(1, Some("/usr/sbin/nginx"))));
+        assert!(!selection.takes_process(&exe(1, Some("/usr/sbin/nginx2"))));
+        assert!(!selection.takes_process(&exe(1, None)));
     }
 
     #[test]
     fn what_is_excepted_is_not_traced_even_if_it_is_in_only() {
-        assert!(!selection(&["pid:7"], &["exe:/bin/x"]).takes_process(7, Some("/bin/x")));
+        assert!(!selection(&["pid:7"], &["exe:/bin/x"]).takes_process(&exe(7, Some("/bin/x"))));
     }
 
     #[test]
     fn processes_and_ports_in_only_must_both_hold() {
         let selection = selection(&["port:80", "exe:curl"], &[]);
-        assert!(!selection.takes_process(1, Some("/bin/wget")));
+        assert!(!selection.takes_process(&exe(1, Some("/bin/wget"))));
         assert!(!selection.takes_ports(81, 40_000));
         assert!(selection.takes_ports(40_000, 80));
     }
 
     #[test]
     fn a_bad_selector_names_itself_and_the_forms() {
-        for text in ["nginx", "pid:x", "pid:0", "port:70000", "exe:", "user:root"] {
+        for text in ["nginx", "pid:x", "pid:0", "port:70000", "exe:", "user:", "container:abc", "cgroup:x", "pod:x"] {
             let error = text.parse::<Selector>().expect_err(text);
             assert!(error.to_string().contains(text) && error.to_string().contains("exe:NAME"), "{error}");
         }
+    }
+
+    #[test]
+    fn each_kind_of_selector_looks_at_its_own_part() {
+        let subject = Subject {
+            tgid: 7,
+            executable: Some("/usr/bin/python3.11"),
+            uid: Some(33),
+            container_id: Some("0123456789abcdef0123"),
+            cgroup: Some("/system.slice/shop.service/workers"),
+            unit: Some("shop.service"),
+            service: Some("shop"),
+        };
+        for (text, expect) in [
+            ("exe:python*", true),
+            ("exe:/usr/*/python3.11", true),
+            ("exe:*ruby*", false),
+            ("user:33", true),
+            ("user:0", false),
+            ("user:www-data", false),
+            ("container:0123456789ab", true),
+            ("container:123456789abc", false),
+            ("cgroup:/system.slice/shop.service", true),
+            ("cgroup:/system.slice/shop.service/", true),
+            ("cgroup:/system.slice/shop", false),
+            ("cgroup:/", true),
+            ("unit:shop.service", true),
+            ("unit:shop.*", true),
+            ("unit:*.scope", false),
+            ("service:s*p", true),
+            ("service:hop", false),
+        ] {
+            assert_eq!(selection(&[text], &[]).takes_process(&subject), expect, "{text}");
+            assert!(
+                !selection(&[text], &[]).takes_process(&exe(8, None)) || text == "exe:*",
+                "{text}: nothing is known"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_users_are_looked_up_once() {
+        let mut selection = selection(&["user:www-data"], &["user:5"]);
+        let find = |name: &str| (name == "www-data").then_some(33);
+        selection.resolve_users(find).expect("there is one");
+        assert!(selection.takes_process(&Subject { uid: Some(33), ..Subject::default() }));
+        let unknown = self::selection(&["user:nobody-here"], &[]).resolve_users(find);
+        assert_eq!(unknown, Err("nobody-here".to_owned()));
+        assert!(
+            serde_json::to_string(&selection).is_ok_and(|text| text.contains("user:33")),
+            "recordings hold numbers"
+        );
+    }
+
+    #[test]
+    fn what_must_be_known_of_a_process_depends_on_the_selectors() {
+        assert_eq!(selection(&["port:80"], &[]).need(), Need::Nothing);
+        assert_eq!(selection(&["port:80"], &["exe:x"]).need(), Need::Executable);
+        assert_eq!(selection(&["pid:1"], &["unit:x"]).need(), Need::Look);
+    }
+
+    #[test]
+    fn a_selection_survives_the_round_trip() {
+        let selection = selection(&["exe:a", "user:7", "cgroup:/"], &["port:1", "unit:b", "service:c:d"]);
+        let text = serde_json::to_string(&selection).expect("it is text");
+        assert_eq!(serde_json::from_str::<Selection>(&text).expect("it is one"), selection);
     }
 }

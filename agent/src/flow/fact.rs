@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use wirespan_common::record::Endpoint;
 
+use crate::config::{Selection, Subject};
+
 /// What user space found out. The time is in the record's header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -18,6 +20,8 @@ pub enum Fact {
     },
     /// A process that has something to do with a connection.
     Process(Process),
+    /// From now on this is traced.
+    Selection(Selection),
     /// A socket that was there before the probes.
     Socket(Socket),
     /// A socket that listens.
@@ -61,9 +65,27 @@ pub struct Process {
     /// Effective user id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// Name of that user on this machine. Not told of a process in a container, which may have names of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Process id of its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u32>,
+    /// Its id in its own pid namespace, if that is not the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner_pid: Option<u32>,
+    /// The number of its pid namespace, if that is not the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u64>,
     /// Id of its container, from the cgroup path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
+    /// What else its cgroup says.
+    #[serde(default, skip_serializing_if = "Place::is_nowhere")]
+    pub place: Box<Place>,
+    /// What it runs.
+    #[serde(default, skip_serializing_if = "Program::is_unknown")]
+    pub program: Box<Program>,
     /// `OTEL_SERVICE_NAME` of the process, or `service.name` of its `OTEL_RESOURCE_ATTRIBUTES`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_name: Option<String>,
@@ -73,6 +95,98 @@ pub struct Process {
     /// Not selected by the user.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deselected: bool,
+}
+
+/// Where a process runs, as the path of its cgroup says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The systemd unit, outside of containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Who made its container, where the path says so: `docker`, `containerd`, `cri-o`, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// The pod that its container belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// The class of that pod: `Guaranteed`, `Burstable` or `BestEffort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos_class: Option<String>,
+    /// The container in which its container runs: a node made of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outer_container: Option<String>,
+    /// A container or pod that the path names below its container. Whoever is in the container can make up such names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<String>,
+}
+
+/// What a process runs, as its executable and what it has loaded show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its command line, as far as it may be shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// The language that it is written in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// `process.runtime.name`: what runs it, where the language has such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// `process.runtime.version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_version: Option<String>,
+    /// The program's own version, where it is built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Process {
+    /// The process, as a selection sees it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            tgid: self.tgid,
+            executable: self.executable.as_deref(),
+            uid: self.uid,
+            container_id: self.container_id.as_deref(),
+            cgroup: self.place.cgroup.as_deref(),
+            unit: self.place.unit.as_deref(),
+            service: Some(self.service()).filter(|name| !name.is_empty()),
+        }
+    }
+
+    /// `service.name`, by the first of: what it says of itself; the systemd unit of a program that an interpreter runs, whose
+    /// executable says nothing; the name of its executable. What Kubernetes says of its pod will stand second.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        if let Some(name) = &self.service_name {
+            return name;
+        }
+        let is_interpreted = self.program.runtime.is_some() && self.program.language.as_deref() != Some("go");
+        let unit = self.place.unit.as_deref().and_then(|unit| unit.strip_suffix(".service"));
+        // `user@1000.service` is the manager of a user's services, `name@instance.service` one of several of a kind.
+        let unit = unit.map(|unit| unit.split('@').next().unwrap_or(unit)).filter(|unit| !matches!(*unit, "" | "user"));
+        unit.filter(|_| is_interpreted).unwrap_or(&self.name)
+    }
+}
+
+impl Place {
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Program {
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A connection that was established before the probes were attached.
@@ -123,5 +237,31 @@ mod endpoint {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         let address: SocketAddrV6 = text.parse().map_err(D::Error::custom)?;
         Ok(Endpoint { addr: address.ip().octets(), port: address.port(), pad: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_older_recordings_are_read() {
+        let old = r#"{"process":{"tgid":7,"start_ns":5,"name":"nginx","executable":"/usr/sbin/nginx","uid":33,"container_id":"c"}}"#;
+        let Ok(Fact::Process(process)) = serde_json::from_str(old) else { panic!("not a process") };
+        assert_eq!((process.uid, process.container_id.as_deref(), process.service()), (Some(33), Some("c"), "nginx"));
+        assert!(process.place.is_nowhere() && process.program.is_unknown());
+        assert_eq!(
+            serde_json::to_string(&Fact::Process(process)).expect("it is text"),
+            old,
+            "what is not known is left out"
+        );
+    }
+
+    #[test]
+    fn a_selection_is_a_fact_that_a_person_can_read() {
+        let fact = Fact::Selection(Selection { only: vec!["exe:a".parse().expect("a selector")], except: Vec::new() });
+        let text = serde_json::to_string(&fact).expect("it is text");
+        assert_eq!(text, r#"{"selection":{"only":["exe:a"],"except":[]}}"#);
+        assert_eq!(serde_json::from_str::<Fact>(&text).expect("it is one"), fact);
     }
 }

@@ -8,7 +8,7 @@ use wirespan_common::record::Touch;
 use super::recognise::Finding;
 use super::relate::{Place, Relations};
 use super::state::{Segment, State, Watch};
-use crate::config::{Connections, Options};
+use crate::config::{Connections, Options, Selection};
 use crate::flow::fact::Host;
 use crate::flow::record::Record;
 use crate::flow::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role, Side};
@@ -65,6 +65,12 @@ impl Core {
 
     pub(super) fn set_clock(&mut self, boot_to_unix_ns: i64) {
         self.clock = Clock::new(boot_to_unix_ns);
+    }
+
+    /// Something else is traced from now on. A connection that is not traced stays so: the kernel tells nothing more of it.
+    pub(super) fn select(&mut self, selection: &Selection) {
+        self.options.selection = selection.clone();
+        self.processes.select(selection.clone());
     }
 
     /// Why a record is of no use to anyone, if it is.

@@ -112,6 +112,7 @@ impl Pipeline {
             Record::Fact { fact: Fact::Host(host), .. } => self.core.set_host(host),
             Record::Fact { fact: Fact::Clock { boot_to_unix_ns }, .. } => self.core.set_clock(*boot_to_unix_ns),
             Record::Fact { fact: Fact::Process(process), .. } => self.core.processes.learn(process.clone()),
+            Record::Fact { fact: Fact::Selection(selection), .. } => self.core.select(selection),
             Record::Segment { .. }
             | Record::Socket(_)
             | Record::Touch(_)

@@ -7,6 +7,8 @@
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes kept of a key or a value; a longer one is left out.
 pub const MAX_TEXT_BYTES: usize = 1024;
+/// Bytes kept of all keys and values of a process: of 16 000 processes that mean harm, 128 MiB. What does not fit is left out.
+pub const MAX_KEPT_BYTES: usize = 8 * 1024;
 
 /// What a process says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +51,7 @@ fn value_of<'a>(entry: &'a [u8], name: &[u8]) -> Option<&'a str> {
 /// `None` if any part of the list can't be decoded.
 fn parse_attributes(list: &str) -> Option<Vec<(String, String)>> {
     let mut attributes: Vec<(String, String)> = Vec::new();
+    let mut kept = 0;
     for member in list.split(',').map(str::trim).filter(|member| !member.is_empty()) {
         let (key, value) = member.split_once('=')?;
         let (key, value) = (percent_decode(key.trim())?, percent_decode(value.trim())?);
@@ -57,6 +60,10 @@ fn parse_attributes(list: &str) -> Option<Vec<(String, String)>> {
         }
         if key.len() > MAX_TEXT_BYTES || value.len() > MAX_TEXT_BYTES {
             continue;
+        }
+        kept += key.len() + value.len();
+        if kept > MAX_KEPT_BYTES {
+            break;
         }
         if let Some(earlier) = attributes.iter_mut().find(|(name, _)| *name == key) {
             earlier.1 = value;
@@ -130,6 +137,10 @@ mod tests {
         assert_eq!(found.attributes.len(), MAX_ATTRIBUTES);
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
         check(&format!("OTEL_RESOURCE_ATTRIBUTES=a={long},b=1\0"), None, &[("b", "1")]);
+        let long: Vec<_> = (0..MAX_ATTRIBUTES / 2).map(|n| format!("k{n}={}", "x".repeat(MAX_TEXT_BYTES))).collect();
+        let found = claims(format!("OTEL_RESOURCE_ATTRIBUTES={}\0", long.join(",")).as_bytes());
+        let kept: usize = found.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!((MAX_KEPT_BYTES - MAX_TEXT_BYTES..=MAX_KEPT_BYTES).contains(&kept), "{kept}");
     }
 
     #[test]

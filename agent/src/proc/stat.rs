@@ -39,6 +39,17 @@ pub fn parse(line: &[u8]) -> Option<Stat> {
     Some(Stat { comm, parent, start_ns: ticks.checked_mul(START_ROUNDING_NS)? })
 }
 
+/// The process' id in its own pid namespace, from the text of `/proc/PID/status` (proc_pid_status(5), field `NSpid`). `None`
+/// if that namespace is ours.
+#[must_use]
+pub fn inner_pid(status: &[u8]) -> Option<u32> {
+    // The first line is a name that the process chose; line breaks in it are escaped.
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    let mut pids = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let _ours = pids.next()?;
+    pids.next_back()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +62,14 @@ mod tests {
             let line = format!("812 ({name}) {TAIL}\n");
             let expect = Stat { comm: name.to_owned(), parent: 1, start_ns: 42_420_000_000 };
             assert_eq!(parse(line.as_bytes()), Some(expect), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_process_in_a_namespace_of_its_own_has_two_ids() {
+        assert_eq!(inner_pid(b"Name:\tx\nNSpid:\t812\t7\t1\nNSpgid:\t1\n"), Some(1));
+        for ours in [&b"Name:\tx\nNSpid:\t812\n"[..], b"Name:\tx\n", b"", b"NSpid:\n", b"NSpid:\t1\t\xff\n"] {
+            assert_eq!(inner_pid(ours), None);
         }
     }
 

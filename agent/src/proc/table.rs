@@ -8,7 +8,7 @@ use wirespan_common::record::{Task, kind};
 use super::describe::{Lookup, file_name};
 use super::scan::Running;
 use super::stat::same_start;
-use crate::config::Selection;
+use crate::config::{Need, Selection, Subject};
 use crate::flow::Nanos;
 use crate::flow::fact::Process;
 
@@ -20,6 +20,14 @@ pub const EXIT_GRACE_NS: u64 = 10_000_000_000;
 /// Programs looked at right when they are started, in a second. A look costs some 100 us, and a short-lived program is
 /// gone when its first connection is reported; a machine that starts more programs than this is not slowed by us.
 pub const EARLY_LOOKS_PER_SECOND: u32 = 100;
+
+/// A process is looked at again after so long where the selection asks for its owner, container or unit: programs give up
+/// rights, and service managers move them, shortly after they are born.
+const SECOND_LOOK_NS: u64 = 500_000_000;
+/// Second looks at each tick, about 0.1 ms each; and those that may wait for one. What would wait beyond that is decided by
+/// the first look.
+const SECOND_LOOKS_PER_TICK: usize = 64;
+const MAX_SECOND_LOOKS: usize = 4_096;
 
 /// A process of which it was decided (anew) whether it is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +42,15 @@ pub struct Decision {
 pub struct Table<L> {
     lookup: L,
     selection: Selection,
-    /// Whether processes can be deselected at all. If not, nothing is looked up only to decide that.
-    selects: bool,
+    /// What must be known of a process to decide about it. If that is nothing, nothing is looked up only to decide.
+    need: Need,
     processes: HashMap<u32, Known>,
     introduced: PidSet,
     /// Ended processes in the order of their ends: when, and which.
     ended: VecDeque<(Nanos, u32, u64)>,
     early: Budget,
+    /// Processes to be looked at again: when, and which.
+    second_looks: VecDeque<(Nanos, u32, u64)>,
 }
 
 impl<L: Lookup> Table<L> {
@@ -48,12 +58,27 @@ impl<L: Lookup> Table<L> {
     pub fn new(lookup: L, selection: Selection) -> Self {
         Self {
             lookup,
-            selects: selection.names_processes(),
+            need: selection.need(),
             selection,
             processes: HashMap::new(),
             introduced: PidSet::default(),
             ended: VecDeque::new(),
             early: Budget::default(),
+            second_looks: VecDeque::new(),
+        }
+    }
+
+    /// Something else is traced from now on. Decides about each process that is known; those of which the decision is
+    /// another are introduced again.
+    ///
+    /// Takes about 0.1 ms for each process if more must be known of it than its executable.
+    pub fn select(&mut self, selection: Selection, decisions: &mut Vec<Decision>) {
+        self.need = selection.need();
+        self.selection = selection;
+        let ids: Vec<u32> = self.processes.iter().filter(|(_, known)| !known.ended).map(|(&tgid, _)| tgid).collect();
+        for tgid in ids {
+            self.look_to_decide(tgid);
+            self.decide(tgid, decisions);
         }
     }
 
@@ -68,6 +93,7 @@ impl<L: Lookup> Table<L> {
                 ..Known::default()
             };
             self.insert(process.tgid, known);
+            self.look_to_decide(process.tgid);
             self.decide(process.tgid, decisions);
         }
     }
@@ -102,12 +128,20 @@ impl<L: Lookup> Table<L> {
             return None;
         }
         let mut process = self.describe(tgid)?;
-        process.deselected = !self.selection.takes_process(tgid, process.executable.as_deref());
+        process.deselected = !self.selection.takes_process(&process.subject());
         Some(process)
     }
 
     /// Forgets processes that ended long enough ago. What was deselected for them may be taken back.
     pub fn tick(&mut self, now: Nanos, decisions: &mut Vec<Decision>) {
+        for _ in 0..SECOND_LOOKS_PER_TICK {
+            let due = self.second_looks.pop_front_if(|(born, ..)| now.0.saturating_sub(born.0) >= SECOND_LOOK_NS);
+            let Some((_, tgid, start_ns)) = due else { break };
+            if self.processes.get(&tgid).is_some_and(|known| same_start(known.start_ns, start_ns) && !known.ended) {
+                self.look_to_decide(tgid);
+                self.decide(tgid, decisions);
+            }
+        }
         while let Some(&(end, tgid, start_ns)) = self.ended.front() {
             if now.0.saturating_sub(end.0) < EXIT_GRACE_NS {
                 break;
@@ -133,8 +167,13 @@ impl<L: Lookup> Table<L> {
             return;
         }
         // A fork is its parent's twin until it executes another program.
-        let executable =
-            self.living_parent(task.parent_tgid, task.start_ns).and_then(|parent| parent.executable.clone());
+        let parent = self.living_parent(task.parent_tgid, task.start_ns);
+        let executable = parent.and_then(|parent| parent.executable.clone());
+        // Owner, container and unit, too, if they matter.
+        let seen = parent.filter(|_| self.need == Need::Look).and_then(|parent| parent.seen.clone()).map(|mut seen| {
+            (seen.tgid, seen.start_ns, seen.parent) = (task.tgid, task.start_ns, Some(task.parent_tgid));
+            seen
+        });
         self.introduced.remove(task.tgid);
         let deselected = self.processes.get(&task.tgid).is_some_and(|former| former.deselected);
         let known = Known {
@@ -142,17 +181,19 @@ impl<L: Lookup> Table<L> {
             parent: task.parent_tgid,
             comm: text(&task.comm),
             executable,
+            seen,
             // What the kernel was told about the number still holds; `decide` corrects it.
             deselected,
             ..Known::default()
         };
         self.insert(task.tgid, known);
         self.decide(task.tgid, decisions);
+        self.look_again(task);
     }
 
     fn changed(&mut self, task: &Task, decisions: &mut Vec<Decision>) {
         self.introduced.remove(task.tgid);
-        let look = self.selects || self.early.take(Nanos(task.header.time_ns));
+        let look = self.need > Need::Nothing || self.early.take(Nanos(task.header.time_ns));
         let seen = if look { self.look_up(task.tgid, task.start_ns) } else { None };
         // One that is about to end already shows less than the record does.
         let seen = seen.filter(|process| process.executable.is_some());
@@ -170,6 +211,7 @@ impl<L: Lookup> Table<L> {
         };
         self.insert(task.tgid, known);
         self.decide(task.tgid, decisions);
+        self.look_again(task);
     }
 
     fn over(&mut self, task: &Task) {
@@ -190,16 +232,36 @@ impl<L: Lookup> Table<L> {
         }
     }
 
-    /// Whether the process is traced, by what is known of it now; says so if that is news.
-    fn decide(&mut self, tgid: u32, decisions: &mut Vec<Decision>) {
-        if !self.selects {
+    /// Looks at a process if that is needed to decide about it.
+    fn look_to_decide(&mut self, tgid: u32) {
+        if self.need < Need::Look {
             return;
         }
+        let Some(start_ns) = self.processes.get(&tgid).map(|known| known.start_ns) else { return };
+        let seen = self.look_up(tgid, start_ns);
+        if let (Some(known), Some(seen)) = (self.processes.get_mut(&tgid), seen) {
+            known.seen = Some(Box::new(seen));
+        }
+    }
+
+    /// What it is decided by may change soon.
+    fn look_again(&mut self, task: &Task) {
+        if self.need == Need::Look && self.second_looks.len() < MAX_SECOND_LOOKS {
+            self.second_looks.push_back((Nanos(task.header.time_ns), task.tgid, task.start_ns));
+        }
+    }
+
+    /// Whether the process is traced, by what is known of it now; says so if that is news. It is then introduced again.
+    fn decide(&mut self, tgid: u32, decisions: &mut Vec<Decision>) {
         if let Some(known) = self.processes.get_mut(&tgid) {
-            let taken = self.selection.takes_process(tgid, known.executable.as_deref());
+            let executable = known.executable.as_deref();
+            let seen = known.seen.as_ref().map(|seen| Subject { executable, ..seen.subject() });
+            let taken =
+                self.selection.takes_process(&seen.unwrap_or(Subject { tgid, executable, ..Subject::default() }));
             if known.deselected == taken {
                 known.deselected = !taken;
                 decisions.push(Decision { tgid, taken });
+                self.introduced.remove(tgid);
             }
         }
     }
@@ -213,7 +275,10 @@ impl<L: Lookup> Table<L> {
         // One that is about to end has given up its memory, and with it its executable and its environment. Kernel
         // threads never had them.
         if let Some(found) = found.filter(|found| found.executable.is_some() || known.executable.is_none()) {
-            return Some(found);
+            return Some(match &known.seen {
+                Some(seen) => completed(found, seen),
+                None => found,
+            });
         }
         if let Some(seen) = &known.seen {
             return Some(Process::clone(seen));
@@ -229,7 +294,9 @@ impl<L: Lookup> Table<L> {
             start_ns: known.start_ns,
             name: name.to_owned(),
             executable: known.executable.clone().filter(|path| path.starts_with('/')),
+            parent: Some(known.parent).filter(|&parent| parent != 0),
             container_id: parent.container_id,
+            place: parent.place,
             ..Process::default()
         };
         if known.executed {
@@ -238,6 +305,8 @@ impl<L: Lookup> Table<L> {
         Some(Process {
             executable: process.executable.or(parent.executable),
             uid: parent.uid,
+            user: parent.user,
+            program: parent.program,
             service_name: parent.service_name,
             resource_attributes: parent.resource_attributes,
             ..process
@@ -326,6 +395,23 @@ impl PidSet {
             *word &= !(1 << (id % u64::BITS));
         }
     }
+}
+
+/// A process that was looked at twice: what it gave up in between, as one that ends does, is taken from the first look.
+fn completed(mut found: Process, seen: &Process) -> Process {
+    if found.executable == seen.executable && found.program.arguments.is_empty() {
+        let arguments = seen.program.arguments.clone();
+        if found.program.is_unknown() {
+            found.program.clone_from(&seen.program);
+        } else {
+            found.program.arguments = arguments;
+        }
+        if found.service_name.is_none() && found.resource_attributes.is_empty() {
+            found.service_name.clone_from(&seen.service_name);
+            found.resource_attributes.clone_from(&seen.resource_attributes);
+        }
+    }
+    found
 }
 
 /// The text before the first NUL.

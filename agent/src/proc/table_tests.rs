@@ -34,6 +34,7 @@ impl Machine {
             uid: Some(33),
             container_id: Some("c0ffee".to_owned()),
             service_name: Some("shop".to_owned()),
+            program: Box::new(crate::flow::fact::Program { language: Some("c".to_owned()), ..Default::default() }),
             ..Process::default()
         };
         self.processes.borrow_mut().insert(tgid, process);
@@ -170,6 +171,7 @@ fn a_fork_that_is_gone_before_we_look_is_as_its_parent() {
     let worker = table.introduce(7).expect("it is remembered");
     assert_eq!((worker.name.as_str(), worker.tgid, worker.start_ns), ("apache2", 7, SECOND));
     assert_eq!((worker.uid, worker.service_name.as_deref()), (Some(33), Some("shop")));
+    assert_eq!((worker.parent, worker.program.language.as_deref()), (Some(1), Some("c")));
 }
 
 #[test]
@@ -202,6 +204,20 @@ fn a_program_that_ended_before_its_exec_was_looked_at_is_known_by_the_record() {
     observe(&mut table, &[fork(7, SECOND, 1, "sh"), exec(SECOND, 7, SECOND, "/usr/bin/curl")]);
     machine.end(7);
     assert_eq!(table.introduce(7).expect("known").executable.as_deref(), Some("/usr/bin/curl"));
+}
+
+#[test]
+fn what_a_program_gave_up_since_it_was_first_looked_at_is_remembered() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &[]);
+    machine.run(7, SECOND, "/usr/bin/curl");
+    let change = |change: fn(&mut Process)| change(machine.processes.borrow_mut().get_mut(&7).expect("it runs"));
+    change(|curl| curl.program.arguments = vec!["curl".to_owned()]);
+    observe(&mut table, &[fork(7, SECOND, 1, "sh"), exec(SECOND, 7, SECOND, "/usr/bin/curl")]);
+    // Its memory goes while it is looked at again.
+    change(|curl| (curl.program.arguments, curl.service_name, curl.uid) = (Vec::new(), None, Some(34)));
+    let curl = table.introduce(7).expect("new");
+    assert_eq!((curl.program.arguments.len(), curl.service_name.as_deref(), curl.uid), (1, Some("shop"), Some(34)));
 }
 
 #[test]
@@ -291,6 +307,107 @@ fn ports_alone_deselect_no_process() {
     let mut decisions = Vec::new();
     table.begin(vec![running(1, 0, "/bin/sh")], &mut decisions);
     assert_eq!(decisions, []);
+}
+
+#[test]
+fn another_selection_is_decided_for_everybody_who_lives() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &["exe:wrk"]);
+    let mut decisions = Vec::new();
+    table.begin(vec![running(1, 0, "/bin/sh"), running(2, 0, "/usr/bin/wrk")], &mut decisions);
+    observe(&mut table, &[exec(SECOND, 3, SECOND, "/bin/sh"), exit(2 * SECOND, 3, SECOND)]);
+    decisions.clear();
+    table.select(Selection { only: Vec::new(), except: vec!["exe:sh".parse().expect("a selector")] }, &mut decisions);
+    decisions.sort_unstable_by_key(|decision| decision.tgid);
+    assert_eq!(decisions, [Decision { tgid: 1, taken: false }, Decision { tgid: 2, taken: true }], "3 has ended");
+    decisions.clear();
+    table.select(Selection::default(), &mut decisions);
+    assert_eq!(decisions, [Decision { tgid: 1, taken: true }]);
+}
+
+#[test]
+fn who_is_selected_anew_is_introduced_anew() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &["exe:wrk"]);
+    machine.run(4, SECOND, "/opt/wrk");
+    observe(&mut table, &[exec(SECOND, 4, SECOND, "/opt/wrk")]);
+    assert!(table.introduce(4).expect("new").deselected);
+    assert_eq!(table.introduce(4), None);
+    table.select(Selection::default(), &mut Vec::new());
+    assert!(!table.introduce(4).expect("the decision is another").deselected);
+}
+
+#[test]
+fn owners_and_units_are_looked_at_and_looked_at_again() {
+    let machine = Machine::default();
+    let mut table = machine.table(&["user:33"], &[]);
+    machine.run(1, 0, "/usr/sbin/nginx");
+    machine.processes.borrow_mut().get_mut(&1).expect("it runs").uid = Some(0);
+    let mut decisions = Vec::new();
+    table.begin(vec![running(1, 0, "/usr/sbin/nginx")], &mut decisions);
+    assert_eq!(decisions, [Decision { tgid: 1, taken: false }], "it is root's");
+    // A worker is born as root's and becomes another's without executing anything.
+    assert_eq!(observe(&mut table, &[fork(2, SECOND, 1, "nginx")]), [(2, false)]);
+    machine.run(2, SECOND, "/usr/sbin/nginx");
+    decisions.clear();
+    table.tick(Nanos(SECOND + SECOND_LOOK_NS - 1), &mut decisions);
+    assert_eq!(decisions, []);
+    table.tick(Nanos(SECOND + SECOND_LOOK_NS), &mut decisions);
+    assert_eq!(decisions, [Decision { tgid: 2, taken: true }]);
+}
+
+#[test]
+fn a_fork_is_where_its_parent_is_without_a_look() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &["container:c0ffeec0ffee"]);
+    machine.run(1, 0, "/bin/sh");
+    machine.processes.borrow_mut().get_mut(&1).expect("it runs").container_id = Some("c0ffeec0ffeec0ffee".to_owned());
+    table.begin(vec![running(1, 0, "/bin/sh")], &mut Vec::new());
+    let looks = machine.looks.get();
+    assert_eq!(observe(&mut table, &[fork(2, SECOND, 1, "sh")]), [(2, false)]);
+    assert_eq!(machine.looks.get(), looks);
+}
+
+/// 5 000 programs a second for 20 seconds, each with a number that was used before: the table stays small, costs few looks,
+/// and never takes one for another.
+#[test]
+fn a_storm_of_programs_with_numbers_used_again_confuses_nobody() {
+    const PER_SECOND: u64 = 5_000;
+    const NUMBERS: u64 = 4_000;
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &["exe:odd"]);
+    let mut decisions = Vec::new();
+    let mut deselected = std::collections::HashSet::new();
+    let mut checked = 0;
+    for run in 0..20 * PER_SECOND {
+        let now = SECOND + run * (SECOND / PER_SECOND);
+        let tgid = 100 + (run % NUMBERS) as u32;
+        let path = if run % 3 == 0 { "/bin/odd" } else { "/bin/even" };
+        machine.run(tgid, now, path);
+        for task in [fork(tgid, now, 1, "sh"), exec(now, tgid, now, path)] {
+            table.observe(&task, &mut decisions);
+        }
+        if run % 7 == 0 {
+            let process = table.introduce(tgid).expect("it is new");
+            assert_eq!((process.start_ns, process.executable.as_deref()), (now, Some(path)));
+            assert_eq!(process.deselected, run % 3 == 0);
+            checked += 1;
+        }
+        table.observe(&exit(now + 1, tgid, now), &mut decisions);
+        machine.end(tgid);
+        if run % (PER_SECOND / 10) == 0 {
+            table.tick(Nanos(now), &mut decisions);
+        }
+        for Decision { tgid, taken } in decisions.drain(..) {
+            // Each is news: what the kernel was told is never told twice.
+            assert!(if taken { deselected.remove(&tgid) } else { deselected.insert(tgid) });
+        }
+        assert!(table.len() as u64 <= NUMBERS + 1);
+    }
+    assert!(checked > 10_000);
+    table.tick(Nanos(60 * SECOND), &mut decisions);
+    decisions.drain(..).for_each(|decision| assert!(decision.taken && deselected.remove(&decision.tgid)));
+    assert!(table.is_empty() && table.ended.is_empty() && deselected.is_empty());
 }
 
 fn running(tgid: u32, start_ns: u64, executable: &str) -> Running {

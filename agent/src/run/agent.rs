@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use wirespan::config::Selection;
 use wirespan::flow::fact::{Fact, Host};
 use wirespan::flow::record::encode_fact;
 use wirespan::flow::{Cookie, Nanos};
@@ -75,6 +76,8 @@ pub(crate) struct Agent<S, K, L, C> {
     counts_fact: Timer,
     /// Records lost in the kernel, as the core was last told.
     told_lost: u64,
+    /// All records that are older were read.
+    read_until: Nanos,
 }
 
 /// What stands before the sink.
@@ -112,6 +115,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             clock_check: Timer::new(now, CLOCK_CHECK_NS),
             counts_fact: Timer::new(now, COUNTS_FACT_NS),
             told_lost: 0,
+            read_until: now,
         }
     }
 
@@ -143,6 +147,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         let now = self.clock.now();
         let intake = &mut self.intake;
         let until = self.source.poll(&mut |record| intake.take(record));
+        self.read_until = until;
         if self.clock_check.is_due(now) {
             self.compare_clocks(until);
         }
@@ -154,6 +159,14 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         if self.counts_fact.is_due(now) {
             self.tell_counts(until);
         }
+        self.pass_on();
+    }
+
+    /// Something else is traced from now on.
+    pub(crate) fn select(&mut self, selection: Selection) {
+        // Nothing older than what was read last will come; what is younger is judged anew.
+        self.intake.fact(self.read_until, &Fact::Selection(selection.clone()));
+        self.intake.table.select(selection, &mut self.intake.decisions);
         self.pass_on();
     }
 

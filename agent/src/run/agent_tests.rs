@@ -81,6 +81,7 @@ impl Sink for World {
             Ok(Record::Socket(socket)) => format!("{} socket", socket.header.time_ns),
             Ok(Record::Task(task)) => format!("{} task {}", task.header.time_ns, task.tgid),
             Ok(Record::Fact { time, fact }) => format!("{} {}", time.0, name(&fact)),
+            Ok(other) => format!("{} touched", other.time().0),
             Err(_) => "malformed".to_owned(),
         };
         self.got.borrow_mut().push(text);
@@ -121,6 +122,7 @@ fn name(fact: &Fact) -> String {
         }
         Fact::Socket(_) => "old socket".to_owned(),
         Fact::Listener(_) => "listener".to_owned(),
+        Fact::Selection(Selection { only, except }) => format!("selection {} {}", only.len(), except.len()),
         Fact::Kernel { attempted, ring_full } => format!("kernel {attempted} {ring_full}"),
         Fact::Tick => "tick".to_owned(),
     }
@@ -293,6 +295,23 @@ fn the_source_is_told_what_to_copy_and_whom_to_leave_out() {
     let got = world.step(&mut agent, &[task(kind::EXEC, 5, 7), segment(6, 7, 0)]);
     assert_eq!(got, ["5 task 7", "6 process p7 deselected", "6 segment"]);
     assert_eq!(world.told.take(), ["3 Opaque", "7 false"]);
+}
+
+#[test]
+fn another_selection_goes_to_the_core_and_to_the_source() {
+    let world = World::default();
+    let (mut agent, _) = world.agent(&["exe:p7"]);
+    world.now.set(8);
+    world.step(&mut agent, &[task(kind::EXEC, 5, 7), task(kind::EXEC, 5, 8), segment(6, 7, 8)]);
+    world.told.take();
+    agent.select(Selection { only: vec!["exe:p7".parse().expect("a selector")], except: Vec::new() });
+    assert_eq!(world.got.take(), ["7 selection 1 0"]);
+    let mut told = world.told.take();
+    told.sort_unstable();
+    assert_eq!(told, ["7 true", "8 false"]);
+    // Both are introduced anew, before the next record of theirs.
+    let got = world.step(&mut agent, &[segment(9, 7, 8)]);
+    assert_eq!(got, ["9 process p7", "9 process p8 deselected", "9 segment"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod agent;
 mod clock;
 mod plane;
 mod privileges;
+mod reload;
 mod signals;
 mod sink;
 mod source;
@@ -16,12 +17,12 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use wirespan::config::Options;
-use wirespan::export::{self, ConsoleFormat, Outputs, otlp};
+use wirespan::export::{self, ConsoleFormat, Outputs};
 use wirespan::flow::Nanos;
 use wirespan::flow::fact::Host;
 use wirespan::ledger::Ledger;
-use wirespan::metrics::{self, Desk, Listener, Sources};
-use wirespan::probe::{Plane, Settings, Verdict};
+use wirespan::metrics::{self, Desk, Listener};
+use wirespan::probe::{self, Plane, Verdict};
 use wirespan::proc::bounded::Bounded;
 use wirespan::proc::describe::{OutsideOnly, ProcFs};
 use wirespan::proc::table::Table;
@@ -32,10 +33,12 @@ pub(crate) use self::privileges::check_files;
 
 use self::agent::{Agent, Before, Sink};
 use self::clock::{Clock, SystemClock};
+use self::reload::Reload;
 use self::signals::Signals;
 use self::sink::{Recorder, Spans};
-use crate::cli::{self, Format, RecordArgs, RunArgs, TraceArgs};
+use crate::cli::{Format, RecordArgs};
 use crate::exit::Failure;
+use crate::settings::{Settings, Sources};
 
 /// When nothing comes, signals are looked for this often.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
@@ -48,21 +51,24 @@ pub(crate) fn semconv_opt_in() -> Option<String> {
 }
 
 /// Traces this machine until it is told to end.
-pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let console = match args.format {
+pub(crate) fn run(sources: Sources, settings: Settings) -> Result<(), Failure> {
+    let console = match settings.format {
         Format::Text => Some(ConsoleFormat::Text),
         Format::Json => Some(ConsoleFormat::Json),
         Format::None => None,
     };
-    let otlp = otlp::Config::from_env(variable).map_err(|error| Failure::Usage(error.to_string()))?;
+    let otlp = settings.otlp.clone().map_err(|problem| Failure::Usage(problem.to_string()))?;
     otlp.iter().flat_map(|config| &config.warnings).for_each(|warning| tracing::warn!("{warning}"));
     if console.is_none() && otlp.is_none() {
-        tracing::warn!("spans go nowhere: --format is none and OTEL_EXPORTER_OTLP_ENDPOINT is not set");
+        tracing::warn!(
+            "spans go nowhere: --format is none and no OTLP receiver is named (OTEL_EXPORTER_OTLP_ENDPOINT is not set)"
+        );
     }
-    let options = args.trace.options(semconv_opt_in().as_deref());
+    let options = settings.options.clone();
     // Before anything is attached: an address that can't be had is known at once.
-    let listener = metrics_listener(args)?;
-    let mut session = Session::open(&args.trace)?;
+    let listen = |address| Listener::bind(address).map_err(|error| Failure::Output(error.to_string()));
+    let listener = settings.metrics_listen.map(listen).transpose()?;
+    let mut session = Session::open(sources, settings)?;
     // From here on nothing is opened to be written, and threads may be started.
     session.confine()?;
     let ledger = Arc::clone(&session.ledger);
@@ -79,9 +85,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 /// Records this machine until it is told to end, or for some time.
-pub(crate) fn record(args: &RecordArgs) -> Result<(), Failure> {
-    let options = args.trace.options(semconv_opt_in().as_deref());
-    let mut session = Session::open(&args.trace)?;
+pub(crate) fn record(args: &RecordArgs, sources: Sources, settings: Settings) -> Result<(), Failure> {
+    let options = settings.options.clone();
+    let mut session = Session::open(sources, settings)?;
     let ledger = Arc::clone(&session.ledger);
     let recorder = Recorder::create(&args.file, options, Arc::clone(&ledger))?;
     session.confine()?;
@@ -104,19 +110,6 @@ fn say_report(report: &str, ledger: &Ledger) {
     say(&format_args!("{report}{ledger}"));
 }
 
-/// Listens where metrics are asked for, if anywhere.
-fn metrics_listener(args: &RunArgs) -> Result<Option<Listener>, Failure> {
-    let address = match (args.metrics_listen, variable(metrics::LISTEN_VARIABLE)) {
-        (Some(address), _) => address,
-        (None, Some(text)) => {
-            let wrong = |why| Failure::Usage(format!("{} is `{text}`: {why}", metrics::LISTEN_VARIABLE));
-            cli::listen_address(&text).map_err(wrong)?
-        }
-        (None, None) => return Ok(None),
-    };
-    Listener::bind(address).map(Some).map_err(|error| Failure::Output(error.to_string()))
-}
-
 /// A loaded plane, and what is needed beside it.
 struct Session {
     signals: Signals,
@@ -131,17 +124,19 @@ struct Session {
     since: Nanos,
     /// What was there before the probes.
     before: Before,
+    /// The configuration, if it changes.
+    reload: Reload,
 }
 
 impl Session {
     /// Loads and attaches everything, and says what works.
-    fn open(args: &TraceArgs) -> Result<Self, Failure> {
-        check_files()?;
+    fn open(sources: Sources, configured: Settings) -> Result<Self, Failure> {
+        check_files(&configured.resolved)?;
         let signals =
             Signals::take_over().map_err(|error| Failure::Other(format!("cannot handle signals: {error}")))?;
         let since = SystemClock.now();
-        let mut settings = Settings::default();
-        if let Some(kib) = args.buffer_kib {
+        let mut settings = probe::Settings::default();
+        if let Some(kib) = configured.buffer_kib {
             settings.buffer_bytes = kib * 1024;
         }
         let plane = Plane::load(settings).map_err(|error| Failure::CannotTrace(error.to_string()))?;
@@ -149,8 +144,11 @@ impl Session {
         verdicts.iter().for_each(say_verdict);
         // Only now, with the probes attached: what is opened or born from here on is in the records.
         let before = before()?;
-        let table = Table::new(Bounded::new(ProcFs, OutsideOnly), args.selection());
-        Ok(Self { signals, plane, verdicts, table, ledger: Arc::default(), desk: None, since, before })
+        let inside = ProcFs::new(configured.arguments);
+        let outside = inside.outside_only();
+        let table = Table::new(Bounded::new(inside, outside), configured.options.selection);
+        let reload = Reload::new(sources, configured.resolved);
+        Ok(Self { signals, plane, verdicts, table, ledger: Arc::default(), desk: None, since, before, reload })
     }
 
     /// Answers from now on who asks for metrics.
@@ -158,7 +156,7 @@ impl Session {
         if let Ok(address) = listener.address() {
             say(&format_args!("metrics: http://{address}/metrics"));
         }
-        let sources = Sources {
+        let sources = metrics::Sources {
             ledger: Arc::clone(&self.ledger),
             verdicts: self.verdicts.clone(),
             programs: self.plane.programs(),
@@ -179,7 +177,7 @@ impl Session {
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, desk, since, before, .. } = self;
+        let Self { signals, plane, table, ledger, desk, since, before, mut reload, .. } = self;
         let host = host()?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
@@ -195,7 +193,7 @@ impl Session {
         notify(NotifyState::Ready);
 
         let end = within.map(|within| Nanos(SystemClock.now().0.saturating_add(within.as_nanos() as u64)));
-        let ended = rounds(&mut agent, &signals, &ledger, desk.as_ref(), end);
+        let ended = rounds(&mut agent, &signals, &ledger, desk.as_ref(), &mut reload, end);
         notify(NotifyState::Stopping);
         Ok((agent.finish(), ended))
     }
@@ -207,6 +205,7 @@ fn rounds<S, K, L, C>(
     signals: &Signals,
     ledger: &Ledger,
     desk: Option<&Desk>,
+    reload: &mut Reload,
     end: Option<Nanos>,
 ) -> Result<(), Failure>
 where
@@ -220,6 +219,10 @@ where
         if signals.take_report() {
             agent.account();
             say_report(&agent.sink().report(), ledger);
+        }
+        if let Some(change) = reload.look(SystemClock.now(), signals.take_reload()) {
+            agent.select(change.selection);
+            say(&change.said);
         }
         if let Some(question) = desk.and_then(Desk::question) {
             agent.account();

@@ -3,16 +3,16 @@
 use std::env;
 use std::path::PathBuf;
 
-use wirespan::export::otlp;
+use wirespan::config::layers::Resolved;
 use wirespan::probe::{Plane, Verdict};
 use wirespan::rights::{capability, confine, trusted};
 
-use super::variable;
 use crate::exit::Failure;
+use crate::settings::files_of;
 
 /// Fails if anybody may change a file that decides what we do. How many files that are.
-pub(crate) fn check_files() -> Result<usize, Failure> {
-    let mut files = otlp::Config::files(variable);
+pub(crate) fn check_files(resolved: &Resolved) -> Result<usize, Failure> {
+    let mut files = files_of(resolved);
     // Where the certificates of trusted authorities are looked for, if no variable of the exporter says so.
     let directories = env::var_os("SSL_CERT_DIR").unwrap_or_default();
     let named = env::var_os("SSL_CERT_FILE").map(|file| ("SSL_CERT_FILE", file.into()));

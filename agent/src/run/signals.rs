@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 /// What a shell shows for a program that SIGINT ended: 128 and the signal's number.
@@ -15,19 +15,21 @@ const INTERRUPTED: i32 = 130;
 pub(crate) struct Signals {
     end: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Takes over SIGINT, SIGTERM and SIGUSR1.
+    /// Takes over SIGINT, SIGTERM, SIGUSR1 and SIGHUP.
     ///
     /// A second SIGINT ends the program at once. The kernel detaches the probes then, too.
     pub(crate) fn take_over() -> io::Result<Self> {
-        let signals = Self { end: Arc::default(), report: Arc::default() };
+        let signals = Self { end: Arc::default(), report: Arc::default(), reload: Arc::default() };
         flag::register_conditional_shutdown(SIGINT, INTERRUPTED, Arc::clone(&signals.end))?;
         for signal in [SIGINT, SIGTERM] {
             flag::register(signal, Arc::clone(&signals.end))?;
         }
         flag::register(SIGUSR1, Arc::clone(&signals.report))?;
+        flag::register(SIGHUP, Arc::clone(&signals.reload))?;
         Ok(signals)
     }
 
@@ -39,6 +41,11 @@ impl Signals {
     /// Whether a report was asked for since the last time that this was asked.
     pub(crate) fn take_report(&self) -> bool {
         self.report.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the configuration was asked to be read anew since the last time that this was asked.
+    pub(crate) fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -53,6 +60,9 @@ mod tests {
         signal_hook::low_level::raise(SIGUSR1).expect("we may signal ourselves");
         assert!(signals.take_report());
         assert!(!signals.take_report());
+        signal_hook::low_level::raise(SIGHUP).expect("we may signal ourselves");
+        assert!(signals.take_reload());
+        assert!(!signals.take_reload());
         assert!(!signals.end());
     }
 }

@@ -18,6 +18,7 @@ pub mod ladder;
 pub mod legacy;
 pub mod link;
 pub mod process;
+mod resource;
 pub mod span;
 pub mod target;
 pub mod tls;

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use wirespan_common::record::Task;
 
-use super::attributes::Attributes;
+use super::resource::resource;
 use super::span::Resource;
-use crate::config::Selection;
+use crate::config::{Selection, Subject};
 use crate::flow::fact::Process;
-use crate::redact;
 
 /// The process table.
 #[derive(Debug, Default)]
@@ -43,14 +42,8 @@ const MAX_PROCESSES: usize = 16_384;
 const MAX_DEAD: usize = 1024;
 /// `USER_HZ` is 100 on every architecture that we support (proc(5), field `starttime`).
 const CLOCK_TICK_NS: u64 = 10_000_000;
-/// Attributes taken over from `OTEL_RESOURCE_ATTRIBUTES` of a process: the limit that SDKs have for a span.
-const MAX_RESOURCE_ATTRIBUTES: usize = 128;
-/// Longest value of a resource attribute, bytes.
-const RESOURCE_VALUE_BYTES: usize = 1024;
 /// File name of the agent's program.
 const AGENT: &str = "wirespan";
-/// `service.name` of a process whose name is not known (OpenTelemetry resource conventions).
-const UNKNOWN_SERVICE: &str = "unknown_service";
 
 impl Processes {
     /// A table that knows nobody.
@@ -64,6 +57,13 @@ impl Processes {
         name.clone_into(&mut self.host);
         self.nobody = None;
         self.known.values_mut().for_each(|entry| entry.resource = None);
+    }
+
+    /// Something else is traced from now on. What is known of processes was decided by what was traced before; user space
+    /// tells anew of those for which that makes a difference.
+    pub fn select(&mut self, selection: Selection) {
+        self.selection = selection;
+        self.epoch += 1;
     }
 
     /// User space looked at a process.
@@ -105,8 +105,11 @@ impl Processes {
         );
         process.tgid = task.tgid;
         process.start_ns = task.start_ns;
+        process.parent = (task.parent_tgid != 0).then_some(task.parent_tgid);
+        // It may have been born into another namespace, as its first.
+        (process.inner_pid, process.pid_namespace) = (None, None);
         if !self.selection.is_everything() {
-            process.deselected = !self.selection.takes_process(task.tgid, process.executable.as_deref());
+            process.deselected = !self.selection.takes_process(&process.subject());
         }
         self.epoch += u64::from(process.deselected);
         self.insert(process);
@@ -122,15 +125,14 @@ impl Processes {
         let name =
             path.rsplit('/').next().filter(|name| !name.is_empty()).map_or_else(|| name_of(&task.comm), str::to_owned);
         let executable = (!path.is_empty()).then(|| path.into_owned());
-        let deselected = !self.selection.takes_process(task.tgid, executable.as_deref());
         self.epoch += 1;
         let before = self.known.get(&task.tgid).filter(|entry| is_same_birth(entry.process.start_ns, task.start_ns));
-        let process = match before {
-            Some(entry) => Process { name, executable, deselected, ..entry.process.clone() },
-            None => {
-                Process { tgid: task.tgid, start_ns: task.start_ns, name, executable, deselected, ..Process::default() }
-            }
-        };
+        let before = before.map_or_else(
+            || Process { tgid: task.tgid, start_ns: task.start_ns, ..Process::default() },
+            |entry| entry.process.clone(),
+        );
+        let mut process = Process { name, executable, program: Box::default(), ..before };
+        process.deselected = !self.selection.takes_process(&process.subject());
         self.insert(process);
     }
 
@@ -176,7 +178,7 @@ impl Processes {
     pub fn is_wanted(&self, tgid: u32) -> bool {
         match self.known.get(&tgid) {
             Some(entry) => !entry.process.deselected,
-            None => self.selection.takes_process(tgid, None),
+            None => self.selection.takes_process(&Subject { tgid, ..Subject::default() }),
         }
     }
 
@@ -234,48 +236,6 @@ impl Processes {
 /// No id is used again that soon.
 fn is_same_birth(one_ns: u64, other_ns: u64) -> bool {
     one_ns.abs_diff(other_ns) < CLOCK_TICK_NS
-}
-
-/// The OTLP resource of a process. What the process itself declares comes before what we found out.
-fn resource(host: &str, process: Option<&Process>) -> Resource {
-    let declared = process.map_or(&[][..], |process| &process.resource_attributes);
-    let name = process.map_or("", |process| process.service_name.as_deref().unwrap_or(&process.name));
-    let service = redact::cut(if name.is_empty() { UNKNOWN_SERVICE } else { name }, RESOURCE_VALUE_BYTES).to_owned();
-
-    let mut attributes = Attributes::with_capacity(10 + declared.len());
-    attributes.put("service.name", service.clone());
-    if let Some(process) = process {
-        attributes.put("process.pid", i64::from(process.tgid));
-        if !process.name.is_empty() {
-            attributes.put_text("process.executable.name", &process.name, RESOURCE_VALUE_BYTES);
-        }
-        if let Some(path) = &process.executable {
-            attributes.put_text("process.executable.path", path, RESOURCE_VALUE_BYTES);
-        }
-        if let Some(id) = &process.container_id {
-            attributes.put_text("container.id", id, RESOURCE_VALUE_BYTES);
-        }
-    }
-    if !host.is_empty() {
-        attributes.put_text("host.name", host, RESOURCE_VALUE_BYTES);
-    }
-    attributes.put("telemetry.sdk.name", "wirespan");
-    attributes.put("telemetry.sdk.language", "rust");
-    attributes.put("telemetry.sdk.version", env!("CARGO_PKG_VERSION"));
-
-    let mut list = attributes.finish();
-    for (key, value) in declared.iter().take(MAX_RESOURCE_ATTRIBUTES) {
-        // Its name is decided above; who observes it is not the process's to say.
-        if key.is_empty() || key == "service.name" || key.starts_with("telemetry.sdk.") {
-            continue;
-        }
-        let value = redact::cut(value, RESOURCE_VALUE_BYTES).to_owned().into();
-        match list.iter_mut().find(|attribute| attribute.key == key.as_str()) {
-            Some(attribute) => attribute.value = value,
-            None => list.push(super::span::Attribute { key: key.clone().into(), value }),
-        }
-    }
-    Resource { service, attributes: list }
 }
 
 fn name_of(comm: &[u8]) -> String {

@@ -63,6 +63,7 @@ fn a_child_is_what_its_parent_is_until_it_becomes_another_program() {
     processes.forked(&task(2, 10, 1, "nginx", ""));
     let child = processes.resource(2);
     assert_eq!((child.service.as_str(), text(&child, "container.id").as_deref()), ("shop", Some("c1")));
+    assert_eq!(text(&child, "process.parent_pid").as_deref(), Some("Int(1)"));
     processes.executed(&task(2, 10, 0, "cgi", "/srv/cgi"));
     let child = processes.resource(2);
     assert_eq!(text(&child, "process.executable.name").as_deref(), Some("cgi"));

@@ -1,0 +1,249 @@
+//! Settings of a command: its options, the environment and the file put together and read.
+
+use std::env;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use wirespan::config::file::{self, Given};
+use wirespan::config::layers::{Layers, Resolved};
+use wirespan::config::problem::{Place, Problem};
+use wirespan::config::yaml::MAX_BYTES;
+use wirespan::config::{Connections, Options, show};
+use wirespan::export::otlp;
+use wirespan::proc::arguments::Arguments;
+use wirespan::proc::users::Users;
+use wirespan::rights::trusted;
+
+use crate::cli::{self, ConfigAction, Flags, Format, LogFilter, RunArgs};
+use crate::exit::Failure;
+use crate::run::{say, variable};
+
+/// Names the file, if the command line does not.
+const FILE_VARIABLE: &str = "WIRESPAN_CONFIG";
+
+/// Where settings come from. They are read from there again when the file changes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    flags: Flags,
+    file: Option<NamedFile>,
+}
+
+/// The file, and what named it.
+#[derive(Clone, Debug)]
+struct NamedFile {
+    path: PathBuf,
+    by: &'static str,
+}
+
+/// Settings that were read.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// What the core is told.
+    pub options: Options,
+    /// How spans are printed.
+    pub format: Format,
+    /// Where metrics are asked for.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Size of the kernel's buffers.
+    pub buffer_kib: Option<u32>,
+    /// What is said of command lines.
+    pub arguments: Arguments,
+    /// How much is logged.
+    pub filter: LogFilter,
+    /// Where spans are sent, if anywhere; or why that is not understood, which only some commands mind.
+    pub otlp: Result<Option<otlp::Config>, Problem>,
+    /// All of it as text, and where it came from.
+    pub resolved: Resolved,
+}
+
+impl Sources {
+    /// What the command line says, and the file that it or the environment names.
+    pub(crate) fn new(flags: Flags, config: Option<&Path>) -> Self {
+        let by_flag = config.map(|path| NamedFile { path: path.to_owned(), by: "--config" });
+        let by_variable = || {
+            env::var_os(FILE_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(|path| NamedFile { path: path.into(), by: FILE_VARIABLE })
+        };
+        Self { flags, file: by_flag.or_else(by_variable) }
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    /// Puts everything together.
+    pub(crate) fn load(&self) -> Result<Settings, Failure> {
+        let usage = |problem: Problem| Failure::Usage(problem.to_string());
+        let file = self.file.as_ref().map(NamedFile::read).transpose()?;
+        let flag = |name: &str| self.flags.iter().find(|(flag, _)| *flag == name).map(|(_, texts)| texts.clone());
+        let file = file.as_ref().map(|(name, given)| (name.as_str(), given.as_slice()));
+        let resolved = Layers { flag: &flag, variable: &variable, file }.resolve().map_err(usage)?;
+        Settings::read(resolved).map_err(usage)
+    }
+}
+
+impl NamedFile {
+    /// Its name, and what is in it.
+    fn read(&self) -> Result<(String, Vec<Given>), Failure> {
+        let Self { path, by } = self;
+        let name = path.display().to_string();
+        trusted::check(by, path).map_err(|untrusted| Failure::Usage(untrusted.to_string()))?;
+        let mut text = String::new();
+        // One byte more than is allowed: what is too long is found out.
+        let limit = MAX_BYTES as u64 + 1;
+        File::open(path)
+            .and_then(|file| file.take(limit).read_to_string(&mut text))
+            .map_err(|error| Failure::Usage(format!("{by} names {name}, which cannot be read: {error}")))?;
+        let given = file::read(&name, &text).map_err(|problem| Failure::Usage(problem.to_string()))?;
+        Ok((name, given))
+    }
+}
+
+impl Settings {
+    fn read(resolved: Resolved) -> Result<Self, Problem> {
+        let mut selection = resolved.selection();
+        let users = Users::of_this_machine();
+        selection.resolve_users(|name| users.number(name)).map_err(|name| {
+            let of = |key: &str| resolved.value(key).is_some_and(|value| value.texts.contains(&format!("user:{name}")));
+            let key = if of("select.include") { "select.include" } else { "select.exclude" };
+            resolved.problem(key, format!("no user of this machine is called `{name}`: give a number"))
+        })?;
+        let filter = resolved.text("log.filter").unwrap_or_default();
+        let filter = cli::log_filter(filter)
+            .map_err(|why| resolved.problem("log.filter", format!("`{filter}` is no filter of log messages: {why}")))?;
+        // Each was checked to be what it must be; the table has the defaults.
+        let number = |key: &str| resolved.number(key).unwrap_or_default();
+        let options = Options {
+            connections: match resolved.text("connections.report") {
+                Some("off") => Connections::Off,
+                Some("metrics") => Connections::Metrics,
+                _ => Connections::Spans,
+            },
+            segment_ns: number("connections.segment").saturating_mul(1_000_000_000),
+            max_connections: usize::try_from(number("connections.max")).unwrap_or(usize::MAX),
+            link_wait_ns: number("links.wait_ms").saturating_mul(1_000_000),
+            legacy_http_names: cli::asks_for_both(resolved.text("output.semconv")),
+            selection,
+        };
+        Ok(Self {
+            options,
+            format: match resolved.text("output.format") {
+                Some("json") => Format::Json,
+                Some("none") => Format::None,
+                _ => Format::Text,
+            },
+            metrics_listen: resolved.text("metrics.listen").and_then(|text| text.trim().parse().ok()),
+            buffer_kib: resolved.number("capture.buffer_kib").and_then(|kib| u32::try_from(kib).ok()),
+            arguments: match resolved.text("process.arguments") {
+                Some("all") => Arguments::All,
+                Some("off") => Arguments::Off,
+                _ => Arguments::Redacted,
+            },
+            filter,
+            otlp: otlp_of(&resolved),
+            resolved,
+        })
+    }
+}
+
+/// Where spans are sent. What reads the environment finds the file behind it.
+fn otlp_of(resolved: &Resolved) -> Result<Option<otlp::Config>, Problem> {
+    otlp::Config::from_env(|name| variable(name).or_else(|| resolved.from_file(name))).map_err(|error| {
+        match resolved.place_of(&error.variable) {
+            Some((key, place)) => Problem { place: place.clone(), what: format!("`{key}`: {}", error.problem) },
+            // It says the variable itself.
+            None => Problem { place: Place::Environment, what: error.to_string() },
+        }
+    })
+}
+
+/// The files that the environment or the configuration names, each with what names it.
+pub(crate) fn files_of(resolved: &Resolved) -> Vec<(String, PathBuf)> {
+    let files = otlp::Config::files(|name| variable(name).or_else(|| resolved.from_file(name)));
+    let named = |(name, path): (String, PathBuf)| match resolved.place_of(&name) {
+        Some((key, place)) => (format!("{key} ({place})"), path),
+        None => (name, path),
+    };
+    files.into_iter().map(named).collect()
+}
+
+/// `wirespan config`.
+pub(crate) fn config(action: &ConfigAction) -> Result<(), Failure> {
+    let load = |args: &RunArgs| {
+        let sources = Sources::new(args.flags(), args.trace.config.as_deref());
+        sources.load().map(|settings| (sources, settings))
+    };
+    match action {
+        ConfigAction::Schema => print(&show::schema()),
+        ConfigAction::Print(args) => print(&show::yaml(&load(args)?.1.resolved)),
+        ConfigAction::Check(args) => {
+            let (sources, settings) = load(args)?;
+            crate::run::check_files(&settings.resolved)?;
+            settings.otlp.map_err(|problem| Failure::Usage(problem.to_string()))?;
+            let name = sources.file().map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
+            say(&format_args!("the configuration is good ({name})"));
+            Ok(())
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::Output(format!("standard output failed: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_word_the_defaults_of_the_core_hold() {
+        let resolved = Layers { flag: &|_| None, variable: &|_| None, file: None }.resolve().expect("good");
+        let settings = Settings::read(resolved).expect("good");
+        assert_eq!(settings.options, Options::default());
+        assert_eq!((settings.format, settings.arguments), (Format::Text, Arguments::Redacted));
+        assert_eq!((settings.buffer_kib, settings.metrics_listen), (None, None));
+    }
+
+    #[test]
+    fn what_the_file_says_reaches_the_core() {
+        let text = "connections: {report: metrics, segment: 5, max: 9}\nlinks: {wait_ms: 7}\noutput: {semconv: http/dup}\n\
+                    select: {include: [user:root, port:80]}\n";
+        let given = file::read("f.yaml", text).expect("good");
+        let file = Some(("f.yaml", given.as_slice()));
+        let resolved = Layers { flag: &|_| None, variable: &|_| None, file }.resolve().expect("good");
+        let options = Settings::read(resolved).expect("good").options;
+        assert_eq!(
+            (options.connections, options.segment_ns, options.max_connections),
+            (Connections::Metrics, 5_000_000_000, 9)
+        );
+        assert_eq!((options.link_wait_ns, options.legacy_http_names), (7_000_000, true));
+        let root = wirespan::config::Subject { uid: Some(0), ..Default::default() };
+        assert!(options.selection.takes_process(&root) && !options.selection.takes_process(&Default::default()));
+    }
+
+    #[test]
+    fn a_user_that_nobody_is_and_a_filter_that_is_none_are_named_with_their_lines() {
+        for (text, words) in [
+            (
+                "select:\n  exclude: [user:nobody-of-this-name]\n",
+                "f.yaml:2: no user of this machine is called `nobody-of-this-name`",
+            ),
+            ("log:\n  filter: wirespan=loud\n", "f.yaml:2: `wirespan=loud` is no filter"),
+        ] {
+            let given = file::read("f.yaml", text).expect("good");
+            let file = Some(("f.yaml", given.as_slice()));
+            let resolved = Layers { flag: &|_| None, variable: &|_| None, file }.resolve().expect("good");
+            let problem = Settings::read(resolved).expect_err(text).to_string();
+            assert!(problem.contains(words), "{problem}");
+        }
+    }
+}

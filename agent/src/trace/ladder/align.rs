@@ -15,9 +15,9 @@ use crate::slots::Key;
 use crate::trace::link::Method;
 
 /// Calls of the same kind that one is compared with, earlier and later ones each.
-const MAX_NEIGHBOURS: usize = 24;
+const MAX_NEIGHBOURS: usize = 8;
 /// Calls of any kind that are looked through for them.
-const MAX_LOOKED_AT: usize = 256;
+const MAX_LOOKED_AT: usize = 128;
 /// What it costs that a request acts before one that could act earlier, as a natural logarithm: queues keep their order.
 const OUT_OF_ORDER: f64 = 2.5;
 /// The same where several threads make calls: each may be held up by itself.
@@ -28,6 +28,9 @@ const IMPOSSIBLE: f64 = -1e6;
 const MAX_STRENGTH: f64 = 0.99;
 /// Steps are usually as likely as others of their kind, more or less; a natural logarithm.
 const USUAL_SPREAD: f64 = 4.0;
+/// What is learnt of a step's delay, its thread and its place is not independent of each other: how much of what speaks
+/// against an alternative counts.
+const TRUST: f64 = 0.4;
 /// What the model itself may be wrong about, per link: alternatives that it does not know.
 const DOUBT: f64 = 0.01;
 
@@ -96,7 +99,7 @@ impl Process {
     /// Exchanges calls of a request with those of others where that is likelier.
     pub(super) fn improve(&mut self, parent: Key) {
         /// Each pass mends what the one before made visible.
-        const PASSES: usize = 3;
+        const PASSES: usize = 2;
         for _ in 0..PASSES {
             let calls = self.parents.get(parent).map(|parent| parent.calls.clone()).unwrap_or_default();
             let mut is_better = false;
@@ -125,7 +128,7 @@ impl Process {
         let surprise = self.plans.usual(call.operation).map_or(0.0, |usual| usual - likelihood - USUAL_SPREAD);
         let mut odds = DOUBT * surprise.max(0.0).exp();
         for change in self.changes(key) {
-            odds += self.gain(&change).exp();
+            odds += (TRUST * self.gain(&change).min(0.0)).exp();
         }
         let without: Vec<Key> = parent.calls.iter().copied().filter(|&other| other != key).collect();
         let lost = self.likelihood(owner, &without) - self.likelihood(owner, &parent.calls);

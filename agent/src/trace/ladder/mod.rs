@@ -310,7 +310,10 @@ impl Process {
         if let Some(decision) = call.decision {
             return decision;
         }
-        if let Some(owner) = call.owner {
+        // Of a request that was answered everything was compared then.
+        if let Some(owner) = call.owner
+            && self.parents.get(owner).is_some_and(|parent| parent.answered.is_none())
+        {
             self.improve(owner);
         }
         let evidence = self.weigh(key);

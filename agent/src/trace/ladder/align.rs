@@ -16,12 +16,16 @@ use crate::trace::link::Method;
 
 /// Calls of the same kind that one is compared with, earlier and later ones each.
 const MAX_NEIGHBOURS: usize = 8;
+/// Requests with more calls are not compared with others: what it takes grows with the square.
+const MAX_COMPARED: usize = 16;
 /// Calls of any kind that are looked through for them.
 const MAX_LOOKED_AT: usize = 128;
 /// What it costs that a request acts before one that could act earlier, as a natural logarithm: queues keep their order.
 const OUT_OF_ORDER: f64 = 2.5;
 /// The same where several threads make calls: each may be held up by itself.
 const OUT_OF_ORDER_THREADS: f64 = 1.5;
+/// Where calls are so much less likely in each other's place, what follows from them can't make up for it; a natural logarithm.
+const HOPELESS: f64 = -15.0;
 /// What is less likely than this, as a natural logarithm, is not possible.
 const IMPOSSIBLE: f64 = -1e6;
 /// How sure a link may be at most that was found by comparing.
@@ -46,17 +50,20 @@ impl Process {
     /// Gives a call to the request for which it is most likely.
     pub(super) fn assign(&mut self, key: Key) {
         let Some(call) = self.calls.get(key).cloned() else { return };
-        let mut candidates: Vec<(Key, f64, Nanos)> = Vec::new();
+        let mut candidates: Vec<(Key, f64, Option<Nanos>)> = Vec::new();
         for &parent in &self.open {
             let Some(ready) = self.ready(parent, call.made) else { continue };
             let step = self.step(&call, (parent, self.calls_of(parent)), &ready);
-            candidates.push((parent, self.plans.likelihood(ready.history, &step), ready.since));
+            // Of whom nothing is known it can't be said that it is its turn.
+            let turn = (self.plans.seen(ready.history) > 0).then_some(ready.since);
+            candidates.push((parent, self.plans.likelihood(ready.history, &step), turn));
         }
         candidates.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
         // Of those that are about as likely the one that could act first.
-        if let Some(&(_, best, _)) = candidates.first() {
-            let near = candidates.iter().take_while(|candidate| candidate.1 > best - self.order());
-            if let Some((at, _)) = near.enumerate().min_by_key(|(_, candidate)| candidate.2) {
+        if let Some(&(_, best, Some(since))) = candidates.first() {
+            let near = candidates.iter().enumerate().take_while(|(_, candidate)| candidate.1 > best - self.order());
+            let first = near.filter_map(|(at, candidate)| Some((candidate.2?, at))).min();
+            if let Some((_, at)) = first.filter(|&(turn, _)| turn < since) {
                 candidates.swap(0, at);
             }
         }
@@ -100,6 +107,9 @@ impl Process {
     pub(super) fn improve(&mut self, parent: Key) {
         /// Each pass mends what the one before made visible.
         const PASSES: usize = 2;
+        if self.calls_of(parent).len() > MAX_COMPARED || self.is_usual(parent) {
+            return;
+        }
         for _ in 0..PASSES {
             let calls = self.parents.get(parent).map(|parent| parent.calls.clone()).unwrap_or_default();
             let mut is_better = false;
@@ -319,6 +329,9 @@ impl Process {
         }
         let Some(theirs) = other.owner.filter(|&theirs| theirs != owner) else { return false };
         let (Some(mine), Some(their)) = (self.parents.get(owner), self.parents.get(theirs)) else { return false };
+        if mine.calls.len().max(their.calls.len()) > MAX_COMPARED {
+            return false;
+        }
         // Each must have been ready for the other's call.
         let (Some(my_ready), Some(their_ready)) =
             (self.ready_before(owner, &mine.calls, key), self.ready_before(theirs, &their.calls, other_key))
@@ -326,6 +339,12 @@ impl Process {
             return false;
         };
         if my_ready.since > other.made || their_ready.since > call.made {
+            return true;
+        }
+        // Most others are out of the question at once.
+        let before = self.here(owner, &mine.calls, key, call) + self.here(theirs, &their.calls, other_key, other);
+        let after = self.here(owner, &mine.calls, key, other) + self.here(theirs, &their.calls, other_key, call);
+        if after - before < HOPELESS {
             return true;
         }
         changes.push(Change::Exchange { key, with: other_key, and_all_after: false });
@@ -336,6 +355,23 @@ impl Process {
             changes.push(Change::Exchange { key, with: other_key, and_all_after: true });
         }
         true
+    }
+
+    /// How likely a request makes this call in the place of another.
+    fn here(&self, parent: Key, calls: &[Key], place: Key, call: &Call) -> f64 {
+        let before = &calls[..position(calls, place)];
+        let Some(ready) = self.ready_at(parent, before, Some(call.made)) else { return IMPOSSIBLE };
+        self.plans.likelihood(ready.history, &self.step(call, (parent, before), &ready))
+    }
+
+    /// Whether everything that a request did is what such requests usually do.
+    fn is_usual(&self, parent: Key) -> bool {
+        let Some(request) = self.parents.get(parent) else { return true };
+        request.calls.iter().all(|&key| {
+            let Some(call) = self.calls.get(key) else { return true };
+            let usual = self.plans.usual(call.operation);
+            usual.is_some_and(|usual| self.here(parent, &request.calls, key, call) > usual - USUAL_SPREAD)
+        })
     }
 
     /// Whether nothing is proven about a call and those after it.

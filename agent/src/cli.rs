@@ -202,6 +202,10 @@ pub(crate) struct TraceArgs {
     /// What is said of the command line of a process. [default: redacted]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub process_arguments: Option<ArgumentsArg>,
+    /// Put no probes on programs. Without them, it is not told which goroutine of a Go program makes a call with net/http, and
+    /// such calls are joined to requests by their order only.
+    #[arg(long)]
+    pub no_uprobes: bool,
     /// What is made of connections.
     #[command(flatten)]
     pub core: CoreArgs,

@@ -13,6 +13,7 @@ use wirespan_common::{
 
 use crate::{
     emit::emit,
+    goroutine::{self, Goroutine},
     kernel::{self, Sock},
     state::{self, State},
 };
@@ -66,15 +67,8 @@ fn reads(state: &mut State, task: TaskId) {
     }
     if state.took == 0 && state.mode < Mode::Opaque as u32 {
         state.took = 1;
-        emit::<Touch>(kind::READ, |record| {
-            // SAFETY: the slot is ours and large enough for every field.
-            unsafe {
-                (*record).cookie = state.cookie;
-                (*record).task = task;
-                (*record).context = 0;
-            }
-            size_of::<Touch>() as u32
-        });
+        let goroutine = state.goroutines(task).map_or(Goroutine::default(), goroutine::current);
+        tell(kind::READ, state, task, goroutine);
     }
 }
 
@@ -88,4 +82,28 @@ fn sends(state: &mut State, task: TaskId) {
     if state.took != 0 {
         state.took = 0;
     }
+    if let Some(go) = state.goroutines(task)
+        && state.mode < Mode::Opaque as u32
+    {
+        let goroutine = goroutine::current(go);
+        // A server answers from one goroutine, and a client of `net/http` asks from one: this is told once per connection.
+        if goroutine.goid != state.told_goid && goroutine.goid != 0 {
+            state.told_goid = goroutine.goid;
+            tell(kind::SEND, state, task, goroutine);
+        }
+    }
+}
+
+#[inline(always)]
+fn tell(kind: u16, state: &State, task: TaskId, goroutine: Goroutine) {
+    emit::<Touch>(kind, |record| {
+        // SAFETY: the slot is ours and large enough for every field.
+        unsafe {
+            (*record).cookie = state.cookie;
+            (*record).task = task;
+            (*record).context = goroutine.goid;
+            (*record).parent = goroutine.parent;
+        }
+        size_of::<Touch>() as u32
+    });
 }

@@ -50,6 +50,7 @@ static FIELDS: &[Field] = &[
     field("task_struct", "comm", Required, |o| &mut o.task_comm),
     field("task_struct", "exit_code", Optional, |o| &mut o.task_exit_code),
     field("linux_binprm", "filename", Optional, |o| &mut o.binprm_filename),
+    field("task_struct", "thread.fsbase", Optional, |o| &mut o.task_fsbase),
 ];
 
 /// Offsets for the running kernel, and the names of the optional fields that it does not have.

@@ -13,8 +13,11 @@ use super::buffers::Buffers;
 use super::drain::Drain;
 use super::error::{LoadError, chain};
 use super::exchange::{Exchange, Sizes};
+use super::inspect::Inspector;
+use super::link::{Evidence, Links};
 use super::load::{self, Settings, States, Transport};
 use super::ring::Rings;
+use super::uprobe;
 use super::verdict::{Standing, Verdict};
 use crate::flow::{Cookie, Nanos};
 
@@ -28,6 +31,8 @@ pub struct Plane {
     newest_order: Array<MapData, u32>,
     given: u32,
     deselected: BpfHashMap<MapData, u32, u32>,
+    links: Links,
+    inspector: Inspector,
     counters: PerCpuArray<MapData, u64>,
     verdicts: Vec<Verdict>,
     /// Programs that the kernel's verifier did not take.
@@ -57,6 +62,8 @@ pub struct Counts {
     /// Runs of a program that the kernel left out, because the program was running on the same CPU already: it does not
     /// run a tracing program inside itself.
     pub missed_runs: u64,
+    /// Processes of Go programs whose goroutines can't be read.
+    pub unread_goroutines: u64,
 }
 
 /// How records come, and where states are.
@@ -119,9 +126,12 @@ impl Plane {
             });
         }
         verdicts.extend(weaker((transport, states)));
+        let (probes, verdict) = uprobe::prepare(settings.uprobes, loaded.object, &ebpf);
+        verdicts.push(verdict);
         let orders = typed(&mut ebpf, "ORDERS")?;
         let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
+        let links = Links::new(typed(&mut ebpf, "LINKED")?, typed(&mut ebpf, "NEWEST_LINK")?);
         let counters = typed(&mut ebpf, "COUNTERS")?;
         let programs =
             ebpf.programs().filter_map(|(_, program)| Some(program.fd().ok()?.as_fd().as_raw_fd())).collect();
@@ -135,6 +145,8 @@ impl Plane {
             newest_order,
             given: 0,
             deselected,
+            links,
+            inspector: Inspector::new(probes),
             counters,
             verdicts,
             refused,
@@ -157,6 +169,7 @@ impl Plane {
     /// Hands over records that are ready, in order of time. Nothing that is handed over later is older than what is
     /// returned.
     pub fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> Nanos {
+        self.inspector.found(|tgid, goroutines| self.links.find(tgid, goroutines));
         Nanos(self.drain.poll(sink))
     }
 
@@ -177,6 +190,7 @@ impl Plane {
             self.ask_for_missed_runs();
         }
         self.programs.clear();
+        self.inspector.detach();
         attach::detach(&mut self.ebpf);
     }
 
@@ -217,6 +231,22 @@ impl Plane {
         let _absent = self.deselected.remove(&tgid);
     }
 
+    /// What is told of a process from now on beside its connections, until it ends or runs another program.
+    pub fn link(&mut self, tgid: u32, evidence: Evidence) {
+        self.links.want(tgid, evidence);
+    }
+
+    /// A process is to be traced: what its program shows by itself is found out, some time.
+    pub fn meet(&mut self, tgid: u32) {
+        self.inspector.meet(tgid);
+    }
+
+    /// A process has ended, or runs another program from now on.
+    pub fn part(&mut self, tgid: u32) {
+        self.inspector.part(tgid);
+        self.links.forget(tgid);
+    }
+
     /// The kernel's counters.
     pub fn counts(&mut self) -> Counts {
         match self.ask_later.checked_sub(1) {
@@ -237,6 +267,7 @@ impl Plane {
             copy_failed: sum(Counter::CopyFailed),
             late: self.drain.late(),
             missed_runs: self.missed_runs,
+            unread_goroutines: self.inspector.unread(),
         }
     }
 }

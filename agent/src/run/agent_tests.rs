@@ -69,6 +69,14 @@ impl Source for World {
         self.told.borrow_mut().push(format!("{tgid} {taken}"));
     }
 
+    fn meet(&mut self, tgid: u32) {
+        self.told.borrow_mut().push(format!("{tgid} met"));
+    }
+
+    fn part(&mut self, tgid: u32) {
+        self.told.borrow_mut().push(format!("{tgid} parted"));
+    }
+
     fn counts(&mut self) -> Counts {
         self.counts.get()
     }
@@ -257,6 +265,7 @@ fn the_ledger_follows_the_kernels_counters() {
         no_storage: 2,
         copy_failed: 4,
         missed_runs: 1,
+        unread_goroutines: 0,
     });
     agent.account();
     world.counts.set(Counts {
@@ -266,6 +275,7 @@ fn the_ledger_follows_the_kernels_counters() {
         no_storage: 2,
         copy_failed: 5,
         missed_runs: 2,
+        unread_goroutines: 3,
     });
     agent.account();
     assert_eq!(ledger.records.observed(), 15);
@@ -274,6 +284,7 @@ fn the_ledger_follows_the_kernels_counters() {
     assert_eq!(ledger.counted(Count::NoStorage), 2);
     assert_eq!(ledger.counted(Count::CopyFailed), 5);
     assert_eq!(ledger.counted(Count::MissedRuns), 2);
+    assert_eq!(ledger.counted(Count::UnreadGoroutines), 3);
 }
 
 #[test]

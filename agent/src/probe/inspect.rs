@@ -30,6 +30,9 @@ const STUCK: Duration = Duration::from_secs(10);
 /// Threads, those left behind included.
 const MAX_THREADS: usize = 4;
 
+/// Pause between two looks for answers.
+const SETTLE_PAUSE: Duration = Duration::from_millis(1);
+
 const THREAD: &str = "inspect";
 
 /// The programs of the probes, loaded.
@@ -172,6 +175,15 @@ impl Inspector {
             tracing::warn!("a program could not be looked at within {} s: is its file system alive?", STUCK.as_secs());
             self.waiting.clear();
             self.worker = None;
+        }
+    }
+
+    /// Waits until every process that was met was looked at, at most so long.
+    pub(super) fn settle(&mut self, at_most: Duration, mut tell: impl FnMut(u32, Goroutines)) {
+        let end = Instant::now() + at_most;
+        while !self.waiting.is_empty() && Instant::now() < end {
+            self.found(&mut tell);
+            thread::sleep(SETTLE_PAUSE);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::Program;
+use aya::programs::tp_btf::BtfTracePointLink;
 use wirespan_common::{count::Counter, mode::Mode};
 
 use super::attach::{self, Attached};
@@ -33,6 +34,8 @@ pub struct Plane {
     deselected: BpfHashMap<MapData, u32, u32>,
     links: Links,
     inspector: Inspector,
+    /// Held while wake-ups are watched.
+    wakes: Option<BtfTracePointLink>,
     counters: PerCpuArray<MapData, u64>,
     verdicts: Vec<Verdict>,
     /// Programs that the kernel's verifier did not take.
@@ -147,6 +150,7 @@ impl Plane {
             deselected,
             links,
             inspector: Inspector::new(probes),
+            wakes: None,
             counters,
             verdicts,
             refused,
@@ -191,6 +195,7 @@ impl Plane {
         }
         self.programs.clear();
         self.inspector.detach();
+        self.wakes = None;
         attach::detach(&mut self.ebpf);
     }
 
@@ -234,6 +239,20 @@ impl Plane {
     /// What is told of a process from now on beside its connections, until it ends or runs another program.
     pub fn link(&mut self, tgid: u32, evidence: Evidence) {
         self.links.want(tgid, evidence);
+        self.watch_wakes();
+    }
+
+    /// Watches wake-ups while somebody wants to know of them.
+    fn watch_wakes(&mut self) {
+        match (self.links.wants_wakes(), &self.wakes) {
+            (true, None) => match attach::watch_wakes(&mut self.ebpf) {
+                Ok(link) => self.wakes = Some(link),
+                Err(error) => tracing::debug!("wake-ups can't be watched: {}", chain(&error)),
+            },
+            // Dropping the link detaches.
+            (false, Some(_)) => self.wakes = None,
+            _ => {}
+        }
     }
 
     /// A process is to be traced: what its program shows by itself is found out, some time.
@@ -241,10 +260,16 @@ impl Plane {
         self.inspector.meet(tgid);
     }
 
+    /// Waits until that is done for all that were met, at most so long.
+    pub fn settle(&mut self, at_most: Duration) {
+        self.inspector.settle(at_most, |tgid, goroutines| self.links.find(tgid, goroutines));
+    }
+
     /// A process has ended, or runs another program from now on.
     pub fn part(&mut self, tgid: u32) {
         self.inspector.part(tgid);
         self.links.forget(tgid);
+        self.watch_wakes();
     }
 
     /// The kernel's counters.

@@ -16,12 +16,9 @@ pub mod describe;
 pub mod diag;
 pub mod elf;
 pub mod environ;
-<<<<<<< HEAD
+pub mod go;
 pub mod program;
 pub mod programs;
-=======
-pub mod go;
->>>>>>> 5418939 (Tell which goroutine takes a message, sends one and makes a call)
 pub mod scan;
 pub mod sockets;
 pub mod stat;

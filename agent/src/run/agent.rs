@@ -32,6 +32,9 @@ const CLOCK_SLACK_NS: u64 = 1_000_000;
 /// How often the kernel's counters become a fact, if a record was lost since.
 const COUNTS_FACT_NS: u64 = 1_000_000_000;
 
+/// Programs that run already are looked at before it is said that the agent is ready, but for so long at most.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// After everything is detached, a program may still run on another CPU, for microseconds, and then hand in a record. It
 /// is waited for in so many rounds,
 const LAST_ROUNDS: usize = 50;
@@ -145,6 +148,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             self.intake.fact(since, &Fact::Socket(socket));
         }
         self.pass_on();
+        self.source.settle(SETTLE);
     }
 
     /// Waits until there may be something for a round, at most so long.

@@ -73,6 +73,8 @@ impl Source for World {
         self.told.borrow_mut().push(format!("{tgid} met"));
     }
 
+    fn settle(&mut self, _: Duration) {}
+
     fn part(&mut self, tgid: u32) {
         self.told.borrow_mut().push(format!("{tgid} parted"));
     }

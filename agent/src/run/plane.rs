@@ -37,6 +37,10 @@ impl Source for Plane {
         Plane::meet(self, tgid);
     }
 
+    fn settle(&mut self, at_most: Duration) {
+        Plane::settle(self, at_most);
+    }
+
     fn part(&mut self, tgid: u32) {
         Plane::part(self, tgid);
     }

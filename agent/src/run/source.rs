@@ -28,6 +28,9 @@ pub(crate) trait Source {
     /// A process has something to do with what is traced: what its program shows by itself is to be told.
     fn meet(&mut self, tgid: u32);
 
+    /// Waits until that is found out of all that were met, at most so long.
+    fn settle(&mut self, at_most: Duration);
+
     /// A process has ended, or runs another program from now on.
     fn part(&mut self, tgid: u32);
 

@@ -245,7 +245,9 @@ impl Goroutines {
         let suspicion = self.suspicions.or_default(writer);
         if suspicion.connections.is_empty() {
             suspicion.sends = 0;
-            suspicion.connections.extend(self.unwritten.iter().copied().filter(&mut is_possible).take(MAX_POSSIBLE + 1));
+            suspicion
+                .connections
+                .extend(self.unwritten.iter().copied().filter(&mut is_possible).take(MAX_POSSIBLE + 1));
             if suspicion.connections.len() > MAX_POSSIBLE {
                 suspicion.connections = Vec::new();
                 return None;

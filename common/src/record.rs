@@ -241,7 +241,8 @@ pub struct Touch {
     pub cookie: u64,
     /// The task.
     pub task: TaskId,
-    /// What runs on the task, where its runtime shows it: the id of a goroutine. 0 for unknown.
+    /// What runs on the task, where its runtime shows it: the id of a goroutine. 0 for unknown, and for who takes from a socket
+    /// that this end opened.
     pub context: u64,
     /// What started that: the id of a goroutine. 0 for unknown.
     pub parent: u64,

@@ -7,33 +7,45 @@ use wirespan_common::link::Goroutines;
 
 use crate::kernel;
 
-/// The ids of a goroutine; 0 for unknown.
-#[derive(Clone, Copy, Default)]
+/// A goroutine of the current process, where the program keeps it; nothing is read before it is asked for.
+#[derive(Clone, Copy)]
 pub struct Goroutine {
-    pub goid: u64,
-    /// Of the one that started it.
-    pub parent: u64,
+    g: u64,
+    go: Goroutines,
 }
 
-/// The goroutine that the current task runs.
-#[inline(always)]
-pub fn current(go: Goroutines) -> Goroutine {
-    // SAFETY: takes nothing, cannot fail.
-    let base = kernel::thread_base(unsafe { bpf_get_current_task() } as *const u8);
-    if base == 0 {
-        return Goroutine::default();
+impl Goroutine {
+    /// The one that the current task runs.
+    #[inline(always)]
+    pub fn current(go: Goroutines) -> Self {
+        // SAFETY: takes nothing, cannot fail.
+        let base = kernel::thread_base(unsafe { bpf_get_current_task() } as *const u8);
+        let g = if base == 0 { 0 } else { user(base.wrapping_sub(u64::from(go.g_below))) };
+        Self { g, go }
     }
-    at(user(base.wrapping_sub(u64::from(go.g_below))), go)
-}
 
-/// The one whose structure lies there.
-#[inline(always)]
-pub fn at(g: u64, go: Goroutines) -> Goroutine {
-    if g == 0 {
-        return Goroutine::default();
+    /// The one whose structure lies there.
+    #[inline(always)]
+    pub fn at(g: u64, go: Goroutines) -> Self {
+        Self { g, go }
     }
-    let field = |at: u16| if at == 0 { 0 } else { user(g.wrapping_add(u64::from(at))) };
-    Goroutine { goid: field(go.goid_at), parent: field(go.parent_goid_at) }
+
+    /// Its id; 0 for unknown.
+    #[inline(always)]
+    pub fn id(self) -> u64 {
+        self.field(self.go.goid_at)
+    }
+
+    /// The id of the one that started it; 0 for unknown.
+    #[inline(always)]
+    pub fn parent(self) -> u64 {
+        self.field(self.go.parent_goid_at)
+    }
+
+    #[inline(always)]
+    fn field(self, at: u16) -> u64 {
+        if self.g == 0 || at == 0 { 0 } else { user(self.g.wrapping_add(u64::from(at))) }
+    }
 }
 
 /// A word of the current process; 0 where it can't be read.

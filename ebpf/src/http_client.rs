@@ -8,7 +8,7 @@ use wirespan_common::{
     record::{Routine, kind},
 };
 
-use crate::{emit::emit, goroutine, kernel};
+use crate::{emit::emit, goroutine::Goroutine, kernel};
 
 // Words of `struct pt_regs` on x86-64, the only machine on which these are attached.
 const R14: usize = 1;
@@ -33,15 +33,16 @@ fn record(kind: u16, ctx: &ProbeContext) {
     // SAFETY: the context of the program.
     let go = Goroutines::from_bits(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     // Go keeps the running goroutine in this register, and the receiver of a method comes first among its arguments.
-    let goroutine = goroutine::at(register(ctx, R14), go);
+    let goroutine = Goroutine::at(register(ctx, R14), go);
+    let (goid, parent) = (goroutine.id(), goroutine.parent());
     let connection = register(ctx, RAX);
     let task = kernel::current();
     emit::<Routine>(kind, |record| {
         // SAFETY: the slot is ours and large enough for every field.
         unsafe {
             (*record).task = task;
-            (*record).goid = goroutine.goid;
-            (*record).parent_goid = goroutine.parent;
+            (*record).goid = goid;
+            (*record).parent_goid = parent;
             (*record).connection = connection;
         }
         size_of::<Routine>() as u32

@@ -8,12 +8,12 @@ use aya_ebpf::{
 };
 use wirespan_common::{
     mode::Mode,
-    record::{TaskId, Touch, kind},
+    record::{TaskId, Touch, kind, socket},
 };
 
 use crate::{
     emit::emit,
-    goroutine::{self, Goroutine},
+    goroutine::Goroutine,
     kernel::{self, Sock},
     state::{self, State},
 };
@@ -67,8 +67,15 @@ fn reads(state: &mut State, task: TaskId) {
     }
     if state.took == 0 && state.mode < Mode::Opaque as u32 {
         state.took = 1;
-        let goroutine = state.goroutines(task).map_or(Goroutine::default(), goroutine::current);
-        tell(kind::READ, state, task, goroutine);
+        // Each word read of a process costs some ten nanoseconds. Who takes the answer to a call says nothing about who made it.
+        let (goid, parent) = match state.goroutines(task) {
+            Some(go) if state.flags & socket::ACTIVE == 0 => {
+                let goroutine = Goroutine::current(go);
+                (goroutine.id(), goroutine.parent())
+            }
+            _ => (0, 0),
+        };
+        tell(kind::READ, state, task, goid, parent);
     }
 }
 
@@ -84,25 +91,28 @@ fn sends(state: &mut State, task: TaskId) {
     }
     if let Some(go) = state.goroutines(task)
         && state.mode < Mode::Opaque as u32
+        // One goroutine answers all that comes on a connection.
+        && (state.told_goid == 0 || state.flags & socket::PASSIVE == 0)
     {
-        let goroutine = goroutine::current(go);
-        // A server answers from one goroutine, and a client of `net/http` asks from one: this is told once per connection.
-        if goroutine.goid != state.told_goid && goroutine.goid != 0 {
-            state.told_goid = goroutine.goid;
-            tell(kind::SEND, state, task, goroutine);
+        let goroutine = Goroutine::current(go);
+        let goid = goroutine.id();
+        // A client of `net/http` asks from one goroutine, too: this is told once per connection.
+        if goid != state.told_goid && goid != 0 {
+            state.told_goid = goid;
+            tell(kind::SEND, state, task, goid, goroutine.parent());
         }
     }
 }
 
 #[inline(always)]
-fn tell(kind: u16, state: &State, task: TaskId, goroutine: Goroutine) {
+fn tell(kind: u16, state: &State, task: TaskId, goid: u64, parent: u64) {
     emit::<Touch>(kind, |record| {
         // SAFETY: the slot is ours and large enough for every field.
         unsafe {
             (*record).cookie = state.cookie;
             (*record).task = task;
-            (*record).context = goroutine.goid;
-            (*record).parent = goroutine.parent;
+            (*record).context = goid;
+            (*record).parent = parent;
         }
         size_of::<Touch>() as u32
     });

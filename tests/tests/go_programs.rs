@@ -35,7 +35,7 @@ fn wait_for_links(agent: &Agent, expect: usize) {
 #[test]
 fn probes_come_and_go_with_the_programs_that_they_are_put_on() {
     let agent = Agent::start();
-    assert!(agent.child().stderr().contains("uprobe_multi, on Go programs"), "{}", agent.child().stderr());
+    assert!(agent.child().stderr().contains("uprobe_multi on Go programs"), "{}", agent.child().stderr());
     let before = links(&agent);
     let one = servers::go();
     wait_for_links(&agent, before + PROBES);

@@ -186,7 +186,7 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf, note: &mut impl FnMut(&Result<(), Program
 /// Loads what watches wake-ups. That an older kernel refuses it counts for nothing: it calls a function of Linux 5.15.
 fn wakes(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
     let loaded = program(ebpf, WAKES.program).and_then(|program: &mut BtfTracePoint| program.load(WAKES.event, btf));
-    let mut verdict = verdict(&WAKES, loaded.map(|()| format!("tp_btf/{}, while asked for", WAKES.event)));
+    let mut verdict = verdict(&WAKES, loaded.map(|()| format!("tp_btf/{} while asked for", WAKES.event)));
     if verdict.standing == Standing::Broken {
         verdict.standing = Standing::Unsupported;
         verdict.reason += " (Linux 5.15 has what it needs)";

@@ -38,9 +38,7 @@ pub(super) fn prepare(wanted: bool, object: &[u8], ebpf: &Ebpf) -> (Option<Probe
         Ok(Probes { call, writer: load(object, ebpf, "go_writer")? })
     });
     match probes {
-        Ok(probes) => {
-            (Some(probes), verdict(Standing::Active, "uprobe_multi, on Go programs with net/http".to_owned()))
-        }
+        Ok(probes) => (Some(probes), verdict(Standing::Active, "uprobe_multi on Go programs with net/http".to_owned())),
         Err(error) => {
             let reason = format!("uprobe_multi: {error}; Linux 6.6 has such probes; {WITHOUT}");
             (None, verdict(Standing::Unsupported, reason))

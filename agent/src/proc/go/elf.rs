@@ -37,7 +37,6 @@ pub(super) struct Section {
     name: Vec<u8>,
     pub(super) address: u64,
     pub(super) offset: u64,
-    pub(super) bytes: u64,
 }
 
 impl<'a> Elf<'a> {
@@ -101,7 +100,6 @@ impl<'a> Elf<'a> {
                     name: name[..end].to_vec(),
                     address: u64_at(&header, 16)?,
                     offset: u64_at(&header, 24)?,
-                    bytes: u64_at(&header, 32)?,
                 });
             }
         }

@@ -90,3 +90,6 @@ fn http_client(elf: &Elf<'_>) -> Option<HttpClient> {
         functions::find(elf, [b"net/http.(*persistConn).roundTrip", b"net/http.(*persistConn).writeLoop"])?;
     Some(HttpClient { call_at: prologue::place(elf, call)?, writer_at: prologue::place(elf, writer)? })
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,8 @@ pub(super) struct Inspector {
     /// The probes on the programs of living processes.
     probed: HashMap<u32, Arc<Links>>,
     unread: u64,
+    /// Nobody is looked at any more.
+    is_over: bool,
 }
 
 /// What threads have in common.
@@ -107,12 +109,13 @@ impl Inspector {
             since: Instant::now(),
             probed: HashMap::new(),
             unread: 0,
+            is_over: false,
         }
     }
 
     /// Looks at a process, some time.
     pub(super) fn meet(&mut self, tgid: u32) {
-        if self.waiting.contains_key(&tgid) {
+        if self.is_over || self.waiting.contains_key(&tgid) {
             return;
         }
         if self.worker.is_none() {
@@ -192,8 +195,9 @@ impl Inspector {
         self.unread
     }
 
-    /// Takes every probe off.
+    /// Takes every probe off, for good.
     pub(super) fn detach(&mut self) {
+        self.is_over = true;
         self.waiting.clear();
         self.worker = None;
         self.probed.clear();

@@ -196,6 +196,8 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             thread::sleep(LAST_PAUSE);
         }
         self.tell_counts(self.clock.now());
+        // Nothing is to be found out any more.
+        self.intake.news.clear();
         self.pass_on();
         self.intake.sink
     }

@@ -307,7 +307,7 @@ fn the_source_is_told_what_to_copy_and_whom_to_leave_out() {
     world.wanted.borrow_mut().push((Cookie(3), Mode::Opaque));
     let got = world.step(&mut agent, &[task(kind::EXEC, 5, 7), segment(6, 7, 0)]);
     assert_eq!(got, ["5 task 7", "6 process p7 deselected", "6 segment"]);
-    assert_eq!(world.told.take(), ["3 Opaque", "7 false"]);
+    assert_eq!(world.told.take(), ["3 Opaque", "7 false", "7 parted"]);
 }
 
 #[test]

@@ -303,6 +303,7 @@ impl TraceArgs {
         let mut flags = vec![("only", texts(&self.only)), ("except", texts(&self.except))];
         flags.retain(|(_, texts)| !texts.is_empty());
         flags.extend(self.buffer_kib.map(|kib| ("buffer-kib", vec![kib.to_string()])));
+        flags.extend(self.no_uprobes.then(|| ("no-uprobes", vec![false.to_string()])));
         flags.extend(self.process_arguments.map(|what| ("process-arguments", vec![name(&what)])));
         let CoreArgs { connections, segment, max_connections } = self.core;
         flags.extend(connections.map(|what| ("connections", vec![name(&what)])));

@@ -432,7 +432,7 @@ mod tests {
     #[test]
     fn what_was_given_is_told_by_the_names_of_settings() {
         let line = "wirespan run --only exe:nginx --only pid:7 --except port:22 --connections off --segment 5 --max-connections 9 \
-                    --buffer-kib 64 --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1";
+                    --buffer-kib 64 --no-uprobes --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1";
         let Command::Run(run) = parse(line).expect("a good command line").command else { panic!("not run") };
         let mut flags = run.flags();
         let known: Vec<_> = wirespan::config::setting::SETTINGS.iter().filter_map(|setting| setting.flag).collect();

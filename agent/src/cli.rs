@@ -202,6 +202,10 @@ pub(crate) struct TraceArgs {
     /// What is said of the command line of a process. [default: redacted]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub process_arguments: Option<ArgumentsArg>,
+    /// Put no probes on programs. Without them, it is not told which goroutine of a Go program makes a call with net/http, and
+    /// such calls are joined to requests by their order only.
+    #[arg(long)]
+    pub no_uprobes: bool,
     /// What is made of connections.
     #[command(flatten)]
     pub core: CoreArgs,
@@ -299,6 +303,7 @@ impl TraceArgs {
         let mut flags = vec![("only", texts(&self.only)), ("except", texts(&self.except))];
         flags.retain(|(_, texts)| !texts.is_empty());
         flags.extend(self.buffer_kib.map(|kib| ("buffer-kib", vec![kib.to_string()])));
+        flags.extend(self.no_uprobes.then(|| ("no-uprobes", vec![false.to_string()])));
         flags.extend(self.process_arguments.map(|what| ("process-arguments", vec![name(&what)])));
         let CoreArgs { connections, segment, max_connections } = self.core;
         flags.extend(connections.map(|what| ("connections", vec![name(&what)])));
@@ -427,7 +432,7 @@ mod tests {
     #[test]
     fn what_was_given_is_told_by_the_names_of_settings() {
         let line = "wirespan run --only exe:nginx --only pid:7 --except port:22 --connections off --segment 5 --max-connections 9 \
-                    --buffer-kib 64 --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1";
+                    --buffer-kib 64 --no-uprobes --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1";
         let Command::Run(run) = parse(line).expect("a good command line").command else { panic!("not run") };
         let mut flags = run.flags();
         let known: Vec<_> = wirespan::config::setting::SETTINGS.iter().filter_map(|setting| setting.flag).collect();

@@ -128,6 +128,8 @@ labels! {
         EvictedProcesses => "evicted_processes",
         /// Runs of a kernel program that the kernel left out, because the program was running on the same CPU already.
         MissedRuns => "missed_runs",
+        /// Processes of Go programs whose goroutines can't be read.
+        UnreadGoroutines => "unread_goroutines",
         /// Payloads that could not be copied from their packets.
         CopyFailed => "copy_failed",
     }

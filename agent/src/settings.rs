@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     /// Size of the kernel's buffers.
     pub buffer_kib: Option<u32>,
+    /// Whether probes are put on programs.
+    pub uprobes: bool,
     /// What is said of command lines.
     pub arguments: Arguments,
     /// How much is logged.
@@ -137,6 +139,7 @@ impl Settings {
                 _ => Format::Text,
             },
             metrics_listen: resolved.text("metrics.listen").and_then(|text| text.trim().parse().ok()),
+            uprobes: resolved.text("capture.uprobes") != Some("false"),
             buffer_kib: resolved.number("capture.buffer_kib").and_then(|kib| u32::try_from(kib).ok()),
             arguments: match resolved.text("process.arguments") {
                 Some("all") => Arguments::All,

@@ -2,11 +2,13 @@
 //! code.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU64;
 
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// Whether something keeps the time of day right, as the kernel knows (adjtimex(2)).
@@ -52,6 +54,67 @@ pub(crate) fn go_before_ordinary_work() -> io::Result<()> {
     // Best effort: that it failed is said already.
     let _as_it_was = rustix::process::setpriority_process(None, NICE);
     Err(error)
+}
+
+/// Loads a kernel program that can be attached to instructions of other programs ([`attach_probe`]).
+///
+/// # Errors
+/// Those of `bpf(BPF_PROG_LOAD)`.
+pub(crate) fn load_probe(name: &str, instructions: &[bpf_insn], license: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: a union of plain numbers, for all of which zero is a value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: this member is the one that the command looks at.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
+    load.expected_attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = u32::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    load.license = license.as_ptr() as u64;
+    // The last byte stays zero.
+    let room = load.prog_name.len() - 1;
+    for (to, from) in load.prog_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the instructions and the licence live until the call returns.
+    unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
+}
+
+/// Attaches a program of [`load_probe`] to the instruction at this place of a file, in every process that runs it, until the
+/// descriptor is closed.
+///
+/// # Errors
+/// Those of `bpf(BPF_LINK_CREATE)`.
+pub(crate) fn attach_probe(program: BorrowedFd<'_>, path: &CStr, at: u64, cookie: u64) -> io::Result<OwnedFd> {
+    // SAFETY: as in `load_probe`.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: as in `load_probe`.
+    let link = unsafe { &mut attr.link_create };
+    link.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    link.attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+    let (places, cookies) = ([at], [cookie]);
+    // SAFETY: the member that this type of attachment looks at.
+    let probes = unsafe { &mut link.__bindgen_anon_3.uprobe_multi };
+    probes.path = path.as_ptr() as u64;
+    probes.offsets = places.as_ptr() as u64;
+    probes.cookies = cookies.as_ptr() as u64;
+    probes.cnt = 1;
+    // SAFETY: the path and both arrays live until the call returns.
+    unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr) }
+}
+
+/// A command that gives a descriptor.
+///
+/// # Safety
+/// What `attr` points to must live as long as the call.
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads as much of the structure as there is; the caller answers for what it points to.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, ptr::from_mut(attr), size_of::<bpf_attr>()) };
+    match i32::try_from(answer) {
+        // SAFETY: the kernel made this descriptor for us.
+        Ok(descriptor @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Memory that others write to as well: a map of kernel programs. No reference to its bytes is ever made but for atomic

@@ -7,6 +7,7 @@
 
 pub mod count;
 pub mod exchange;
+pub mod link;
 pub mod mode;
 pub mod offset;
 pub mod record;

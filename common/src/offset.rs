@@ -59,6 +59,8 @@ pub struct Offsets {
     pub task_exit_code: u32,
     /// `struct linux_binprm.filename`: pointer to a string.
     pub binprm_filename: u32,
+    /// `struct task_struct.thread.fsbase`: `u64`, where user space keeps what belongs to the thread; x86-64 only.
+    pub task_fsbase: u32,
 }
 
 /// Stands in a table for a field that the running kernel does not have.
@@ -91,7 +93,8 @@ impl Offsets {
         task_comm: MISSING,
         task_exit_code: MISSING,
         binprm_filename: MISSING,
+        task_fsbase: MISSING,
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 24 * 4);
+const _: () = assert!(size_of::<Offsets>() == 25 * 4);

@@ -227,7 +227,7 @@ pub struct Socket {
     pub reader: TaskId,
 }
 
-/// Which task took what a message begins with from a socket, or gave it to one. 40 bytes.
+/// Which task took what a message begins with from a socket, or gave it to one. 48 bytes.
 ///
 /// A read makes one record per message: the first after something was sent on the socket. A send makes one only where
 /// the sender's context is known and is not the one of the last record.
@@ -241,8 +241,11 @@ pub struct Touch {
     pub cookie: u64,
     /// The task.
     pub task: TaskId,
-    /// What runs on the task, where its runtime shows it: the id of a goroutine. 0 for unknown.
+    /// What runs on the task, where its runtime shows it: the id of a goroutine. 0 for unknown, and for who takes from a socket
+    /// that this end opened.
     pub context: u64,
+    /// What started that: the id of a goroutine. 0 for unknown.
+    pub parent: u64,
 }
 
 /// A thread made or woke another thread of its process. 40 bytes.
@@ -314,7 +317,7 @@ const _: () = {
     assert!(size_of::<Segment>() == 128);
     assert!(size_of::<Socket>() == 184);
     assert!(size_of::<Task>() == 184);
-    assert!(size_of::<Touch>() == 40);
+    assert!(size_of::<Touch>() == 48);
     assert!(size_of::<Relation>() == 40);
     assert!(size_of::<Routine>() == 48);
     assert!(core::mem::offset_of!(Segment, local) == 48);

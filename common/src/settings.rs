@@ -42,4 +42,4 @@ impl Settings {
     };
 }
 
-const _: () = assert!(size_of::<Settings>() == 28 + 24 * 4);
+const _: () = assert!(size_of::<Settings>() == 28 + 25 * 4);

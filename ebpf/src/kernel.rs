@@ -192,6 +192,25 @@ impl Task {
     }
 }
 
+/// Where a thread keeps what belongs to it alone, an address of its process; 0 where this is not known.
+#[inline(always)]
+pub fn thread_base(task: *const u8) -> u64 {
+    field(task, setting!(offsets.task_fsbase))
+}
+
+// Words of `struct pt_regs` on x86-64, and the number of a system call there.
+const DI: u32 = 14 * 8;
+const ORIG_AX: u32 = 15 * 8;
+const FUTEX: u64 = 202;
+
+/// The futex that a task waits for which has these registers of user space; 0 for none, and where this is not known.
+#[inline(always)]
+pub fn futex(registers: *const u8) -> u64 {
+    // Only x86-64 has this field.
+    let is_known = setting!(offsets.task_fsbase) != MISSING;
+    if is_known && field::<u64>(registers, ORIG_AX) == FUTEX { field(registers, DI) } else { 0 }
+}
+
 /// Copies the path of the program that `execve` was given; `out` is all zero before.
 #[inline(always)]
 pub fn program_path(ctx: &BtfTracePointContext, n: usize, out: *mut [u8; FILENAME_BYTES]) {

@@ -1,7 +1,8 @@
 //! The kernel plane: what is seen of sockets, packets and tasks becomes records for the agent.
 //!
 //! One file per hook family: [`wire`] (packets; [`packet`] reads their headers), [`socket`] (the life of connections), [`touch`] (which task reads and
-//! sends), [`task`] (processes). [`state`] is what is remembered per socket, [`emit`] the only place that
+//! sends), [`task`] (processes), [`thread`] (their threads), [`http_client`] (requests of Go programs, whose goroutines [`goroutine`]
+//! reads). [`state`] is what is remembered per socket, [`emit`] the only place that
 //! hands records to the agent, [`kernel`] the only place that reads kernel memory. `ring.rs` is the root of a second
 //! object, for older kernels.
 #![no_std]
@@ -9,6 +10,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod emit;
+mod goroutine;
+mod http_client;
 mod kernel;
 mod maps;
 mod object;
@@ -17,5 +20,6 @@ mod settings;
 mod socket;
 mod state;
 mod task;
+mod thread;
 mod touch;
 mod wire;

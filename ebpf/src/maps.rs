@@ -8,12 +8,14 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
-use wirespan_common::count::Counter;
+use wirespan_common::{count::Counter, link::Linked};
 
 /// Orders not yet obeyed. An order is for one socket and is read once or twice: the least recently used can go.
 const MAX_ORDERS: usize = 16_384;
 /// Processes that the user does not want to see.
 const MAX_DESELECTED: usize = 16_384;
+/// Processes of which more is told than their connections.
+const MAX_LINKED: usize = 4096;
 
 /// [`Counter`] values.
 #[btf_map]
@@ -30,6 +32,14 @@ pub static NEWEST_ORDER: Array<u32, 1> = Array::new();
 /// Processes not to be traced: new sockets of theirs start as `Off`.
 #[btf_map]
 pub static DESELECTED: HashMap<u32, u32, MAX_DESELECTED> = HashMap::new();
+
+/// Processes of which more is told, by process id.
+#[btf_map]
+pub static LINKED: HashMap<u32, Linked, MAX_LINKED> = HashMap::new();
+
+/// Counts the changes of [`LINKED`], so that a socket knows when to look for its process.
+#[btf_map]
+pub static NEWEST_LINK: Array<u32, 1> = Array::new();
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

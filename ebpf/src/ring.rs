@@ -7,6 +7,8 @@
 mod cookie;
 #[path = "emit_ring.rs"]
 mod emit;
+mod goroutine;
+mod http_client;
 mod kernel;
 mod maps;
 mod object;
@@ -15,5 +17,6 @@ mod settings;
 mod socket;
 mod state;
 mod task;
+mod thread;
 mod touch;
 mod wire;

@@ -8,13 +8,14 @@ use aya_ebpf::{
 };
 use wirespan_common::{
     count::Counter,
+    link::{Goroutines, Linked, evidence},
     mode::Mode,
     record::{TaskId, socket},
 };
 
 use crate::{
     kernel::Sock,
-    maps::{DESELECTED, NEWEST_ORDER, ORDERS, count},
+    maps::{DESELECTED, LINKED, NEWEST_LINK, NEWEST_ORDER, ORDERS, count},
     settings::setting,
 };
 
@@ -90,7 +91,15 @@ pub struct State {
     pub remote_first_seq: u32,
     /// Whether it was told who took the message that is being received. Only tasks touch this.
     pub took: u32,
+    /// The newest change of [`LINKED`] when the socket last asked for its process.
+    pub newest_link: u32,
+    /// The process that it asked for.
+    pub linked_tgid: u32,
+    /// Where that process keeps its goroutines, if it is to be told which of them use the socket.
+    pub go: Goroutines,
     pub pad: u32,
+    /// The goroutine of which it was told last that it sends.
+    pub told_goid: u64,
 }
 
 const _: () = assert!(core::mem::offset_of!(State, sent) == 56 && core::mem::offset_of!(State, reported_ns) == 56 + 64);
@@ -190,7 +199,11 @@ impl State {
         local_first_seq: 0,
         remote_first_seq: 0,
         took: 0,
+        newest_link: 0,
+        linked_tgid: 0,
+        go: Goroutines { g_below: 0, goid_at: 0, parent_goid_at: 0, pad: 0 },
         pad: 0,
+        told_goid: 0,
     };
 
     /// Whether somebody chose not to record this socket.
@@ -230,6 +243,28 @@ impl State {
             // SAFETY: a live map value; at worst another order's mode is read, which a later order mends.
             self.mode = unsafe { *mode };
         }
+    }
+
+    /// Where the process of this task keeps its goroutines, if it is to be told which of them use its sockets.
+    ///
+    /// As in `obey`, asking costs a look-up in a hash; that there is nothing new to ask for, next to nothing.
+    #[inline(always)]
+    pub fn goroutines(&mut self, task: TaskId) -> Option<Goroutines> {
+        // SAFETY: as in `obey`.
+        let newest = unsafe { core::ptr::read_volatile(NEWEST_LINK.get(0)?) };
+        if newest != self.newest_link || task.tgid != self.linked_tgid {
+            self.newest_link = newest;
+            self.linked_tgid = task.tgid;
+            self.go = Goroutines::default();
+            if let Some(linked) = LINKED.get_ptr(task.tgid) {
+                // SAFETY: a live map value; one that is removed meanwhile is still memory of the map.
+                let Linked { flags, go } = unsafe { *linked };
+                if flags & evidence::ROUTINES != 0 {
+                    self.go = go;
+                }
+            }
+        }
+        (self.go.g_below != 0).then_some(self.go)
     }
 
     /// Bytes to copy of a message that goes this way.

@@ -1,4 +1,4 @@
-//! Processes: birth, exec, end. Threads make no records.
+//! Processes: birth, exec, end.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use wirespan_common::record::{FILENAME_BYTES, Task as Record, kind};
@@ -6,6 +6,7 @@ use wirespan_common::record::{FILENAME_BYTES, Task as Record, kind};
 use crate::{
     emit::emit,
     kernel::{self, Task},
+    thread,
 };
 
 /// `sched_process_fork(parent, child)`
@@ -14,6 +15,8 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
     let child = Task::argument(&ctx, 1);
     if child.tid() == child.tgid() {
         record(kind::FORK, child, Task::argument(&ctx, 0).tgid(), 0, |_| {});
+    } else {
+        thread::made(child);
     }
     0
 }

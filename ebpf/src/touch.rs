@@ -8,11 +8,12 @@ use aya_ebpf::{
 };
 use wirespan_common::{
     mode::Mode,
-    record::{TaskId, Touch, kind},
+    record::{TaskId, Touch, kind, socket},
 };
 
 use crate::{
     emit::emit,
+    goroutine::Goroutine,
     kernel::{self, Sock},
     state::{self, State},
 };
@@ -66,15 +67,15 @@ fn reads(state: &mut State, task: TaskId) {
     }
     if state.took == 0 && state.mode < Mode::Opaque as u32 {
         state.took = 1;
-        emit::<Touch>(kind::READ, |record| {
-            // SAFETY: the slot is ours and large enough for every field.
-            unsafe {
-                (*record).cookie = state.cookie;
-                (*record).task = task;
-                (*record).context = 0;
+        // Each word read of a process costs some ten nanoseconds. Who takes the answer to a call says nothing about who made it.
+        let (goid, parent) = match state.goroutines(task) {
+            Some(go) if state.flags & socket::ACTIVE == 0 => {
+                let goroutine = Goroutine::current(go);
+                (goroutine.id(), goroutine.parent())
             }
-            size_of::<Touch>() as u32
-        });
+            _ => (0, 0),
+        };
+        tell(kind::READ, state, task, goid, parent);
     }
 }
 
@@ -88,4 +89,31 @@ fn sends(state: &mut State, task: TaskId) {
     if state.took != 0 {
         state.took = 0;
     }
+    if let Some(go) = state.goroutines(task)
+        && state.mode < Mode::Opaque as u32
+        // One goroutine answers all that comes on a connection.
+        && (state.told_goid == 0 || state.flags & socket::PASSIVE == 0)
+    {
+        let goroutine = Goroutine::current(go);
+        let goid = goroutine.id();
+        // A client of `net/http` asks from one goroutine, too: this is told once per connection.
+        if goid != state.told_goid && goid != 0 {
+            state.told_goid = goid;
+            tell(kind::SEND, state, task, goid, goroutine.parent());
+        }
+    }
+}
+
+#[inline(always)]
+fn tell(kind: u16, state: &State, task: TaskId, goid: u64, parent: u64) {
+    emit::<Touch>(kind, |record| {
+        // SAFETY: the slot is ours and large enough for every field.
+        unsafe {
+            (*record).cookie = state.cookie;
+            (*record).task = task;
+            (*record).context = goid;
+            (*record).parent = parent;
+        }
+        size_of::<Touch>() as u32
+    });
 }

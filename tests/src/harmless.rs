@@ -8,7 +8,9 @@ const HARMLESS: &[&str] = &[
     "__htab_map_lookup_elem",
     "array_map_lookup_elem",
     "array_of_map_lookup_elem",
+    "bpf_get_attach_cookie_uprobe_multi",
     "bpf_get_current_pid_tgid",
+    "bpf_get_current_task",
     "bpf_get_raw_cpu_id",
     "bpf_get_smp_processor_id",
     "bpf_get_socket_cookie",
@@ -18,20 +20,22 @@ const HARMLESS: &[&str] = &[
     "bpf_ktime_get_boot_ns",
     "bpf_probe_read_kernel",
     "bpf_probe_read_kernel_str",
+    "bpf_probe_read_user",
     "bpf_ringbuf_reserve",
     "bpf_ringbuf_submit",
     "bpf_sk_fullsock",
     "bpf_sk_storage_get",
     "bpf_sk_storage_get_tracing",
     "bpf_skb_load_bytes",
+    "bpf_task_pt_regs",
     "bpf_tcp_sock",
     "htab_lru_map_update_elem",
     "percpu_array_map_lookup_elem",
 ];
 
-/// Packet programs and typed tracepoints, and on old kernels those that see sockets come into being: the tracepoints of system
-/// calls are of none of these kinds.
-const KINDS: &[&str] = &["cgroup_skb", "tracing", "cgroup_sock", "sock_ops"];
+/// Packet programs and typed tracepoints, those that are put on instructions of programs (which the kernel takes for kprobes),
+/// and on old kernels those that see sockets come into being: the tracepoints of system calls are of none of these kinds.
+const KINDS: &[&str] = &["cgroup_skb", "tracing", "kprobe", "cgroup_sock", "sock_ops"];
 
 /// Fails if a program calls what could change a packet or a process.
 #[track_caller]

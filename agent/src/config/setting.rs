@@ -134,6 +134,15 @@ pub static SETTINGS: &[Setting] = &[
         about: "Records of each CPU that may wait for the agent, in KiB. Without it, 1024 with up to 8 CPUs, 256 with up to 32, else 128.",
     },
     Setting {
+        key: "capture.uprobes",
+        kind: Kind::Truth,
+        default: "true",
+        flag: Some("no-uprobes"),
+        variables: &["WIRESPAN_CAPTURE_UPROBES"],
+        is_live: false,
+        about: "Put probes on Go programs with net/http; without them their calls are joined to requests by what is seen from outside only.",
+    },
+    Setting {
         key: "output.format",
         kind: Kind::Choice(&["text", "json", "none"]),
         default: "text",

@@ -1,5 +1,6 @@
 //! The hooks: which program is attached where, by what it falls back to, and what is lost without it.
 
+use aya::programs::tp_btf::BtfTracePointLink;
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, FEntry, KProbe, Program, ProgramError,
     SockOps,
@@ -72,6 +73,14 @@ pub(super) const SENDERS: Hook = Hook {
     without: "clients are known by their call of connect only",
 };
 
+/// Watched while somebody wants to know of them: they are the most frequent event of a machine.
+pub(super) const WAKES: Hook = Hook {
+    probe: "wake-ups",
+    program: "wake",
+    event: "sched_waking",
+    without: "which thread wakes which does not help to join requests",
+};
+
 /// Packet programs, one for each direction.
 pub(super) const PACKETS: [Hook; 2] = [
     Hook { probe: "packets sent", program: "egress", event: "cgroup_skb", without: UNSEEN },
@@ -103,6 +112,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, states: States) -> Result<Attac
         verdicts.push(verdict(hook, outcome.map(|()| format!("tp_btf/{}", hook.event))));
     }
     verdicts.push(senders(ebpf, btf, &mut note));
+    verdicts.push(wakes(ebpf, btf));
     let root = cgroup::root().map_err(|source| LoadError::NoCgroup { source })?;
     if states == States::ByCookie {
         verdicts.push(cookies(ebpf, &root));
@@ -171,6 +181,24 @@ fn senders(ebpf: &mut Ebpf, btf: &Btf, note: &mut impl FnMut(&Result<(), Program
     tracing::debug!("fentry/tcp_sendmsg: {}; kprobe/tcp_sendmsg: {}", chain(&second), chain(&third));
     note(&Err(second));
     verdict(&SENDERS, Err(first))
+}
+
+/// Loads what watches wake-ups. That an older kernel refuses it counts for nothing: it calls a function of Linux 5.15.
+fn wakes(ebpf: &mut Ebpf, btf: &Btf) -> Verdict {
+    let loaded = program(ebpf, WAKES.program).and_then(|program: &mut BtfTracePoint| program.load(WAKES.event, btf));
+    let mut verdict = verdict(&WAKES, loaded.map(|()| format!("tp_btf/{} while asked for", WAKES.event)));
+    if verdict.standing == Standing::Broken {
+        verdict.standing = Standing::Unsupported;
+        verdict.reason += " (Linux 5.15 has what it needs)";
+    }
+    verdict
+}
+
+/// Watches wake-ups from now on.
+pub(super) fn watch_wakes(ebpf: &mut Ebpf) -> Result<BtfTracePointLink, ProgramError> {
+    let program: &mut BtfTracePoint = program(ebpf, WAKES.program)?;
+    let link = program.attach()?;
+    program.take_link(link)
 }
 
 /// What gives sockets their cookies before the first tracing program wants to know them.

@@ -9,8 +9,10 @@ use super::btf::Btf;
 enum Need {
     Required,
     Optional,
+    /// As optional, but that other machines have no such field is no loss.
+    OptionalOnX86,
 }
-use Need::{Optional, Required};
+use Need::{Optional, OptionalOnX86, Required};
 
 struct Field {
     structure: &'static str,
@@ -50,6 +52,7 @@ static FIELDS: &[Field] = &[
     field("task_struct", "comm", Required, |o| &mut o.task_comm),
     field("task_struct", "exit_code", Optional, |o| &mut o.task_exit_code),
     field("linux_binprm", "filename", Optional, |o| &mut o.binprm_filename),
+    field("task_struct", "thread.fsbase", OptionalOnX86, |o| &mut o.task_fsbase),
 ];
 
 /// Offsets for the running kernel, and the names of the optional fields that it does not have.
@@ -72,7 +75,10 @@ pub fn resolve(btf: &Btf<'_>) -> Result<Resolved, String> {
         match (offset, field.need) {
             (None, Required) => return Err(format!("struct {}.{}", field.structure, field.field)),
             (None, Optional) => resolved.missing.push(format!("{}.{}", field.structure, field.field)),
-            (Some(_), _) => {}
+            (None, OptionalOnX86) if cfg!(target_arch = "x86_64") => {
+                resolved.missing.push(format!("{}.{}", field.structure, field.field));
+            }
+            (Some(_), _) | (None, OptionalOnX86) => {}
         }
         *(field.slot)(&mut resolved.offsets) = offset.unwrap_or(MISSING);
     }

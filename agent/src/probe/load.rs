@@ -24,6 +24,8 @@ pub struct Settings {
     pub request_head_bytes: u32,
     /// Bytes copied of each message of the end that accepted it; at most [`MAX_HEAD_BYTES`].
     pub response_head_bytes: u32,
+    /// Whether probes may be put on programs: on the instructions by which Go's `net/http` hands requests over.
+    pub uprobes: bool,
 }
 
 impl Default for Settings {
@@ -33,6 +35,7 @@ impl Default for Settings {
             buffer_bytes: default_buffer_bytes(),
             request_head_bytes: defaults.request_head_bytes,
             response_head_bytes: defaults.response_head_bytes,
+            uprobes: true,
         }
     }
 }
@@ -58,6 +61,8 @@ pub(super) struct Loaded {
     pub(super) btf: Btf,
     /// Optional kernel fields that are not there.
     pub(super) missing_fields: Vec<String>,
+    /// What they were loaded from.
+    pub(super) object: &'static [u8],
 }
 
 /// Where the programs keep what they remember of a socket.
@@ -125,7 +130,7 @@ pub(super) fn load(settings: Settings, transport: Transport, states: States) -> 
         .override_global("SETTINGS", kernel_settings.as_bytes(), true)
         .load(object)
         .map_err(refused)?;
-    Ok(Loaded { ebpf, btf, missing_fields: resolved.missing })
+    Ok(Loaded { ebpf, btf, missing_fields: resolved.missing, object })
 }
 
 #[cfg(wirespan_bpf_object)]

@@ -10,14 +10,18 @@ mod drain;
 mod error;
 mod exchange;
 pub mod fields;
+mod inspect;
+pub mod link;
 pub mod load;
 mod merge;
 pub mod plane;
 mod ring;
 pub mod survey;
+mod uprobe;
 pub mod verdict;
 
 pub use error::LoadError;
+pub use link::Evidence;
 pub use load::Settings;
 pub use plane::{Counts, Plane};
 pub use verdict::{Standing, Verdict};

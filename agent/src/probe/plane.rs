@@ -6,6 +6,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::Program;
+use aya::programs::tp_btf::BtfTracePointLink;
 use wirespan_common::{count::Counter, mode::Mode};
 
 use super::attach::{self, Attached};
@@ -13,8 +14,11 @@ use super::buffers::Buffers;
 use super::drain::Drain;
 use super::error::{LoadError, chain};
 use super::exchange::{Exchange, Sizes};
+use super::inspect::Inspector;
+use super::link::{Evidence, Links};
 use super::load::{self, Settings, States, Transport};
 use super::ring::Rings;
+use super::uprobe;
 use super::verdict::{Standing, Verdict};
 use crate::flow::{Cookie, Nanos};
 
@@ -28,6 +32,10 @@ pub struct Plane {
     newest_order: Array<MapData, u32>,
     given: u32,
     deselected: BpfHashMap<MapData, u32, u32>,
+    links: Links,
+    inspector: Inspector,
+    /// Held while wake-ups are watched.
+    wakes: Option<BtfTracePointLink>,
     counters: PerCpuArray<MapData, u64>,
     verdicts: Vec<Verdict>,
     /// Programs that the kernel's verifier did not take.
@@ -57,6 +65,8 @@ pub struct Counts {
     /// Runs of a program that the kernel left out, because the program was running on the same CPU already: it does not
     /// run a tracing program inside itself.
     pub missed_runs: u64,
+    /// Processes of Go programs whose goroutines can't be read.
+    pub unread_goroutines: u64,
 }
 
 /// How records come, and where states are.
@@ -119,9 +129,12 @@ impl Plane {
             });
         }
         verdicts.extend(weaker((transport, states)));
+        let (probes, verdict) = uprobe::prepare(settings.uprobes, loaded.object, &ebpf);
+        verdicts.push(verdict);
         let orders = typed(&mut ebpf, "ORDERS")?;
         let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
+        let links = Links::new(typed(&mut ebpf, "LINKED")?, typed(&mut ebpf, "NEWEST_LINK")?);
         let counters = typed(&mut ebpf, "COUNTERS")?;
         let programs =
             ebpf.programs().filter_map(|(_, program)| Some(program.fd().ok()?.as_fd().as_raw_fd())).collect();
@@ -135,6 +148,9 @@ impl Plane {
             newest_order,
             given: 0,
             deselected,
+            links,
+            inspector: Inspector::new(probes),
+            wakes: None,
             counters,
             verdicts,
             refused,
@@ -157,6 +173,7 @@ impl Plane {
     /// Hands over records that are ready, in order of time. Nothing that is handed over later is older than what is
     /// returned.
     pub fn poll(&mut self, sink: &mut dyn FnMut(&[u8])) -> Nanos {
+        self.inspector.found(|tgid, goroutines| self.links.find(tgid, goroutines));
         Nanos(self.drain.poll(sink))
     }
 
@@ -177,6 +194,8 @@ impl Plane {
             self.ask_for_missed_runs();
         }
         self.programs.clear();
+        self.inspector.detach();
+        self.wakes = None;
         attach::detach(&mut self.ebpf);
     }
 
@@ -217,6 +236,42 @@ impl Plane {
         let _absent = self.deselected.remove(&tgid);
     }
 
+    /// What is told of a process from now on beside its connections, until it ends or runs another program.
+    pub fn link(&mut self, tgid: u32, evidence: Evidence) {
+        self.links.want(tgid, evidence);
+        self.watch_wakes();
+    }
+
+    /// Watches wake-ups while somebody wants to know of them.
+    fn watch_wakes(&mut self) {
+        match (self.links.wants_wakes(), &self.wakes) {
+            (true, None) => match attach::watch_wakes(&mut self.ebpf) {
+                Ok(link) => self.wakes = Some(link),
+                Err(error) => tracing::debug!("wake-ups can't be watched: {}", chain(&error)),
+            },
+            // Dropping the link detaches.
+            (false, Some(_)) => self.wakes = None,
+            _ => {}
+        }
+    }
+
+    /// A process is to be traced: what its program shows by itself is found out, some time.
+    pub fn meet(&mut self, tgid: u32) {
+        self.inspector.meet(tgid);
+    }
+
+    /// Waits until that is done for all that were met, at most so long.
+    pub fn settle(&mut self, at_most: Duration) {
+        self.inspector.settle(at_most, |tgid, goroutines| self.links.find(tgid, goroutines));
+    }
+
+    /// A process has ended, or runs another program from now on.
+    pub fn part(&mut self, tgid: u32) {
+        self.inspector.part(tgid);
+        self.links.forget(tgid);
+        self.watch_wakes();
+    }
+
     /// The kernel's counters.
     pub fn counts(&mut self) -> Counts {
         match self.ask_later.checked_sub(1) {
@@ -237,6 +292,7 @@ impl Plane {
             copy_failed: sum(Counter::CopyFailed),
             late: self.drain.late(),
             missed_runs: self.missed_runs,
+            unread_goroutines: self.inspector.unread(),
         }
     }
 }

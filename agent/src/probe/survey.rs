@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::attach::{PACKETS, SENDERS, TRACEPOINTS};
+use super::attach::{PACKETS, SENDERS, TRACEPOINTS, WAKES};
 use super::error::{BTF_PATH, LoadError};
 use super::{btf, fields};
 
@@ -56,7 +56,7 @@ pub fn survey() -> Vec<Hook> {
     let senders = (&SENDERS, has(SENDERS.event).filter(|exists| *exists));
     let packets = PACKETS.iter().map(|hook| (hook, None));
     tracepoints
-        .chain([senders])
+        .chain([senders, (&WAKES, has(WAKES.event))])
         .chain(packets)
         .map(|(hook, exists)| Hook { probe: hook.probe, event: hook.event, without: hook.without, exists })
         .collect()
@@ -73,7 +73,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), hooks.len());
-        assert_eq!(hooks.len(), TRACEPOINTS.len() + 3);
+        assert_eq!(hooks.len(), TRACEPOINTS.len() + 4);
     }
 
     #[test]

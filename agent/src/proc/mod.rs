@@ -5,6 +5,7 @@
 //! - [`program`]: what it is written in, from its executable ([`elf`]), each of which is read once ([`programs`]).
 //! - [`users`]: names of users.
 //! - [`bounded`]: the same, for processes that do not want to be looked at.
+//! - [`go`]: Go programs: where their goroutines and their HTTP client are.
 //! - [`table`]: what we know of processes as the kernel's records report births, changes and ends.
 //! - [`sockets`]: listening and established sockets of every network namespace, through [`diag`], with their owners.
 
@@ -15,6 +16,7 @@ pub mod describe;
 pub mod diag;
 pub mod elf;
 pub mod environ;
+pub mod go;
 pub mod program;
 pub mod programs;
 pub mod scan;

@@ -11,14 +11,17 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// `enum bpf_cmd` of `linux/bpf.h`: working with maps that are open, and asking about objects that are.
+/// `enum bpf_cmd` of `linux/bpf.h`: working with maps that are open, asking about objects that are, and attaching programs
+/// that are loaded. No program can be loaded any more.
 const BPF_COMMANDS: &[u64] = &[
     1,  // BPF_MAP_LOOKUP_ELEM
     2,  // BPF_MAP_UPDATE_ELEM
     3,  // BPF_MAP_DELETE_ELEM
     4,  // BPF_MAP_GET_NEXT_KEY
     15, // BPF_OBJ_GET_INFO_BY_FD
+    17, // BPF_RAW_TRACEPOINT_OPEN: wake-ups are watched while somebody wants to know of them
     24, // BPF_MAP_LOOKUP_BATCH
+    28, // BPF_LINK_CREATE: probes on programs that are started later
 ];
 
 /// `PERF_EVENT_IOC_DISABLE` of `linux/perf_event.h`: how a kprobe is detached.

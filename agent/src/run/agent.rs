@@ -32,6 +32,9 @@ const CLOCK_SLACK_NS: u64 = 1_000_000;
 /// How often the kernel's counters become a fact, if a record was lost since.
 const COUNTS_FACT_NS: u64 = 1_000_000_000;
 
+/// Programs that run already are looked at before it is said that the agent is ready, but for so long at most.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// After everything is detached, a program may still run on another CPU, for microseconds, and then hand in a record. It
 /// is waited for in so many rounds,
 const LAST_ROUNDS: usize = 50;
@@ -85,9 +88,19 @@ struct Intake<K, L> {
     sink: K,
     table: Table<L>,
     decisions: Vec<Decision>,
+    /// Processes that were met, or ended, since the source was last told.
+    news: Vec<News>,
     fact: Vec<u8>,
     /// Records since the start.
     total: u64,
+}
+
+/// What becomes of a process.
+enum News {
+    /// It has something to do with what is traced.
+    Met(u32),
+    /// It has ended, or runs another program.
+    Parted(u32),
 }
 
 /// What was there when the agent started.
@@ -108,7 +121,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             boot_to_unix_ns: clock.boot_to_unix_ns(),
             clock,
             ledger,
-            intake: Intake { sink, table, decisions: Vec::new(), fact: Vec::new(), total: 0 },
+            intake: Intake { sink, table, decisions: Vec::new(), news: Vec::new(), fact: Vec::new(), total: 0 },
             steering: Vec::new(),
             counts: Counts::default(),
             tick: Timer::new(now, TICK_NS),
@@ -135,6 +148,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             self.intake.fact(since, &Fact::Socket(socket));
         }
         self.pass_on();
+        self.source.settle(SETTLE);
     }
 
     /// Waits until there may be something for a round, at most so long.
@@ -182,6 +196,8 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             thread::sleep(LAST_PAUSE);
         }
         self.tell_counts(self.clock.now());
+        // Nothing is to be found out any more.
+        self.intake.news.clear();
         self.pass_on();
         self.intake.sink
     }
@@ -196,6 +212,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         self.ledger.set(Count::NoStorage, counts.no_storage);
         self.ledger.set(Count::CopyFailed, counts.copy_failed);
         self.ledger.set(Count::MissedRuns, counts.missed_runs);
+        self.ledger.set(Count::UnreadGoroutines, counts.unread_goroutines);
         self.counts = counts;
     }
 
@@ -229,6 +246,12 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         for Decision { tgid, taken } in self.intake.decisions.drain(..) {
             self.source.select(tgid, taken);
         }
+        for news in self.intake.news.drain(..) {
+            match news {
+                News::Met(tgid) => self.source.meet(tgid),
+                News::Parted(tgid) => self.source.part(tgid),
+            }
+        }
     }
 }
 
@@ -257,6 +280,9 @@ impl<K: Sink, L: Lookup> Intake<K, L> {
             kind::FORK | kind::EXEC | kind::EXIT => {
                 if let Ok((task, _)) = record::Task::read_from_prefix(bytes) {
                     self.table.observe(&task, &mut self.decisions);
+                    if header.kind != kind::FORK {
+                        self.news.push(News::Parted(task.tgid));
+                    }
                 }
                 [nobody; 3]
             }
@@ -267,6 +293,9 @@ impl<K: Sink, L: Lookup> Intake<K, L> {
 
     fn introduce(&mut self, time: Nanos, tgid: u32) {
         if let Some(process) = self.table.introduce(tgid) {
+            if !process.deselected && process.executable.is_some() {
+                self.news.push(News::Met(tgid));
+            }
             self.fact(time, &Fact::Process(process));
         }
     }

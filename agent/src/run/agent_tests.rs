@@ -69,6 +69,16 @@ impl Source for World {
         self.told.borrow_mut().push(format!("{tgid} {taken}"));
     }
 
+    fn meet(&mut self, tgid: u32) {
+        self.told.borrow_mut().push(format!("{tgid} met"));
+    }
+
+    fn settle(&mut self, _: Duration) {}
+
+    fn part(&mut self, tgid: u32) {
+        self.told.borrow_mut().push(format!("{tgid} parted"));
+    }
+
     fn counts(&mut self) -> Counts {
         self.counts.get()
     }
@@ -257,6 +267,7 @@ fn the_ledger_follows_the_kernels_counters() {
         no_storage: 2,
         copy_failed: 4,
         missed_runs: 1,
+        unread_goroutines: 0,
     });
     agent.account();
     world.counts.set(Counts {
@@ -266,6 +277,7 @@ fn the_ledger_follows_the_kernels_counters() {
         no_storage: 2,
         copy_failed: 5,
         missed_runs: 2,
+        unread_goroutines: 3,
     });
     agent.account();
     assert_eq!(ledger.records.observed(), 15);
@@ -274,6 +286,7 @@ fn the_ledger_follows_the_kernels_counters() {
     assert_eq!(ledger.counted(Count::NoStorage), 2);
     assert_eq!(ledger.counted(Count::CopyFailed), 5);
     assert_eq!(ledger.counted(Count::MissedRuns), 2);
+    assert_eq!(ledger.counted(Count::UnreadGoroutines), 3);
 }
 
 #[test]
@@ -294,7 +307,7 @@ fn the_source_is_told_what_to_copy_and_whom_to_leave_out() {
     world.wanted.borrow_mut().push((Cookie(3), Mode::Opaque));
     let got = world.step(&mut agent, &[task(kind::EXEC, 5, 7), segment(6, 7, 0)]);
     assert_eq!(got, ["5 task 7", "6 process p7 deselected", "6 segment"]);
-    assert_eq!(world.told.take(), ["3 Opaque", "7 false"]);
+    assert_eq!(world.told.take(), ["3 Opaque", "7 false", "7 parted"]);
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl Session {
         if let Some(kib) = configured.buffer_kib {
             settings.buffer_bytes = kib * 1024;
         }
+        settings.uprobes = configured.uprobes;
         let plane = Plane::load(settings).map_err(|error| Failure::CannotTrace(error.to_string()))?;
         let verdicts: Vec<_> = plane.verdicts().iter().cloned().chain(privileges::what_is_missing()).collect();
         verdicts.iter().for_each(say_verdict);

@@ -33,6 +33,18 @@ impl Source for Plane {
         }
     }
 
+    fn meet(&mut self, tgid: u32) {
+        Plane::meet(self, tgid);
+    }
+
+    fn settle(&mut self, at_most: Duration) {
+        Plane::settle(self, at_most);
+    }
+
+    fn part(&mut self, tgid: u32) {
+        Plane::part(self, tgid);
+    }
+
     fn counts(&mut self) -> Counts {
         let counts = Plane::counts(self);
         Counts {
@@ -42,6 +54,7 @@ impl Source for Plane {
             no_storage: counts.no_storage,
             copy_failed: counts.copy_failed,
             missed_runs: counts.missed_runs,
+            unread_goroutines: counts.unread_goroutines,
         }
     }
 }

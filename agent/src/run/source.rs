@@ -25,6 +25,15 @@ pub(crate) trait Source {
     /// Whether a process is traced from now on.
     fn select(&mut self, tgid: u32, taken: bool);
 
+    /// A process has something to do with what is traced: what its program shows by itself is to be told.
+    fn meet(&mut self, tgid: u32);
+
+    /// Waits until that is found out of all that were met, at most so long.
+    fn settle(&mut self, at_most: Duration);
+
+    /// A process has ended, or runs another program from now on.
+    fn part(&mut self, tgid: u32);
+
     /// The kernel's counters, all CPUs together, since the start.
     fn counts(&mut self) -> Counts;
 }
@@ -44,4 +53,6 @@ pub(crate) struct Counts {
     pub copy_failed: u64,
     /// Runs of a program that the kernel left out.
     pub missed_runs: u64,
+    /// Processes of Go programs whose goroutines can't be read.
+    pub unread_goroutines: u64,
 }

@@ -2,6 +2,7 @@
 //
 //	/status/503   that status
 //	/bytes/1000   so many bytes
+//	/call/1234    what the server on that port of loopback answers
 //	anything      "hello"
 package main
 
@@ -32,6 +33,14 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(number)
 	case err == nil && strings.Contains(r.URL.Path, "/bytes/"):
 		_, _ = io.WriteString(w, strings.Repeat("x", number))
+	case err == nil && strings.Contains(r.URL.Path, "/call/"):
+		answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/called", number))
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer answer.Body.Close()
+		_, _ = io.Copy(w, answer.Body)
 	default:
 		_, _ = io.WriteString(w, "hello")
 	}

@@ -11,6 +11,8 @@
 
 pub mod evidence;
 
+pub mod goroutine;
+
 mod align;
 mod plan;
 mod process;

@@ -114,7 +114,14 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         kind::SEGMENT => decode_segment(bytes),
         kind::SOCKET => decode_socket(bytes),
         kind::FORK | kind::EXEC | kind::EXIT => Ok(Record::Task(fixed(bytes)?.0)),
-        kind::READ | kind::SEND => Ok(Record::Touch(fixed(bytes)?.0)),
+        kind::READ | kind::SEND => {
+            // Recordings of before goroutines' parents were told end without one.
+            let mut whole = [0; size_of::<record::Touch>()];
+            let have = bytes.len().min(whole.len());
+            whole[..have].copy_from_slice(&bytes[..have]);
+            let need = size_of::<record::Touch>() - size_of::<u64>();
+            if have < need { Err(Malformed::Short { have, need }) } else { Ok(Record::Touch(fixed(&whole)?.0)) }
+        }
         kind::THREAD | kind::WAKE => Ok(Record::Relation(fixed(bytes)?.0)),
         kind::GO_CALL | kind::GO_WRITER => Ok(Record::Routine(fixed(bytes)?.0)),
         kind::FIRST_FACT => {

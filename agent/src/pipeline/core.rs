@@ -425,6 +425,7 @@ impl Consumer for Core {
             self.end(facts, &mut state, ending, time);
         }
         state.open.drain(..).for_each(|request| self.relations.family.drop(&request));
+        self.relations.family.closed(facts);
         // The kernel forgets the socket by itself.
         self.steering.retain(|(cookie, _)| *cookie != facts.cookie);
     }

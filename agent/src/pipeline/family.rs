@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
-use wirespan_common::record::{Touch, kind};
+use wirespan_common::record::{Routine, Touch, kind};
 
 use super::state::{Request, State};
 use crate::flow::{Facts, Nanos, Role};
@@ -91,7 +91,7 @@ impl Family {
         match role {
             Role::Server => {
                 if request.handle.is_none() && before.is_some() {
-                    request.handle = self.ladder.received(request.node, reader, request.began.time);
+                    request.handle = self.ladder.received(request.node, facts.cookie, reader, request.began.time);
                 }
                 match request.handle {
                     Some(handle) => self.ladder.asked(handle, &ask),
@@ -104,6 +104,7 @@ impl Family {
                     .flatten();
                 let made = Made {
                     node: request.node,
+                    socket: facts.cookie,
                     task: facts.task,
                     sent: request.began.time,
                     opened,
@@ -137,12 +138,19 @@ impl Family {
     /// A task took the first bytes of a message.
     pub(super) fn touched(&mut self, facts: &Facts, state: &mut State, touch: &Touch) {
         let at = Nanos(touch.header.time_ns);
-        let Some(role) = state.role(facts).filter(|_| touch.header.kind == kind::READ) else { return };
+        let Some(role) = state.role(facts) else { return };
+        let is_sent = touch.header.kind == kind::SEND;
+        if is_sent || role == Role::Server {
+            self.ladder.goroutine(touch, is_sent);
+        }
+        if is_sent {
+            return;
+        }
         state.reader = touch.task;
         match role {
             Role::Server => {
                 for request in state.open.iter_mut().filter(|request| request.handle.is_none()) {
-                    request.handle = self.ladder.received(request.node, touch.task, at);
+                    request.handle = self.ladder.received(request.node, facts.cookie, touch.task, at);
                     if let (Some(handle), Some(ask)) = (request.handle, request.ask.take()) {
                         self.ladder.asked(handle, &ask);
                     }
@@ -157,6 +165,21 @@ impl Family {
                 }
             }
         }
+    }
+
+    /// A goroutine hands a call to a client connection, or begins to write for one.
+    pub(super) fn routine(&mut self, routine: &Routine) {
+        self.ladder.routine(routine);
+    }
+
+    /// A connection is over.
+    pub(super) fn closed(&mut self, facts: &Facts) {
+        self.ladder.closed(facts.task.tgid, facts.cookie);
+    }
+
+    /// A process has ended, or runs another program.
+    pub(super) fn parted(&mut self, tgid: u32) {
+        self.ladder.parted(tgid);
     }
 
     /// A request is over.

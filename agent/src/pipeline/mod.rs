@@ -106,9 +106,16 @@ impl Pipeline {
         match record {
             Record::Task(task) => match task.header.kind {
                 kind::FORK => self.core.processes.forked(task),
-                kind::EXEC => self.core.processes.executed(task),
-                _ => self.core.processes.exited(task),
+                kind::EXEC => {
+                    self.core.relations.family.parted(task.tgid);
+                    self.core.processes.executed(task);
+                }
+                _ => {
+                    self.core.relations.family.parted(task.tgid);
+                    self.core.processes.exited(task);
+                }
             },
+            Record::Routine(routine) => self.core.relations.family.routine(routine),
             Record::Fact { fact: Fact::Host(host), .. } => self.core.set_host(host),
             Record::Fact { fact: Fact::Clock { boot_to_unix_ns }, .. } => self.core.set_clock(*boot_to_unix_ns),
             Record::Fact { fact: Fact::Process(process), .. } => self.core.processes.learn(process.clone()),
@@ -117,7 +124,6 @@ impl Pipeline {
             | Record::Socket(_)
             | Record::Touch(_)
             | Record::Relation(_)
-            | Record::Routine(_)
             | Record::Fact { .. } => {}
         }
     }

@@ -35,6 +35,8 @@ const USUAL_SPREAD: f64 = 4.0;
 /// What is learnt of a step's delay, its thread and its place is not independent of each other: how much of what speaks
 /// against an alternative counts.
 const TRUST: f64 = 0.4;
+/// The same where several threads make calls: what one did last says less about the next.
+const TRUST_THREADS: f64 = 0.25;
 /// What the model itself may be wrong about, per link: alternatives that it does not know.
 const DOUBT: f64 = 0.01;
 
@@ -137,8 +139,9 @@ impl Process {
         // The less usual a step is, the likelier there is something else to it.
         let surprise = self.plans.usual(call.operation).map_or(0.0, |usual| usual - likelihood - USUAL_SPREAD);
         let mut odds = DOUBT * surprise.max(0.0).exp();
+        let trust = if self.has_many_callers() { TRUST_THREADS } else { TRUST };
         for change in self.changes(key) {
-            odds += (TRUST * self.gain(&change).min(0.0)).exp();
+            odds += (trust * self.gain(&change).min(0.0)).exp();
         }
         let without: Vec<Key> = parent.calls.iter().copied().filter(|&other| other != key).collect();
         let lost = self.likelihood(owner, &without) - self.likelihood(owner, &parent.calls);

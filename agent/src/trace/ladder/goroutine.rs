@@ -37,7 +37,7 @@ const MAX_POSSIBLE: usize = 64;
 
 /// What is known of the goroutines of one process.
 #[derive(Debug, Default)]
-pub struct Goroutines {
+pub(super) struct Goroutines {
     /// Goroutines by their ids.
     family: Recent<u64, Family>,
     /// Sockets on which the process answers.
@@ -56,14 +56,14 @@ pub struct Goroutines {
 
 /// Where a call comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub(super) struct Origin {
     /// The socket on which the process answers the request that the call is made for.
-    pub served: Cookie,
+    pub(super) served: Cookie,
     /// It is the request that was answered there at this time: when the call was made, or when the goroutine was first seen
     /// that was started for it. If that request is over by now, the goroutine may have been put to another use.
-    pub since: Nanos,
+    pub(super) since: Nanos,
     /// How many goroutines lie between: 0 for a call from the one that answers.
-    pub distance: u8,
+    pub(super) distance: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ struct Suspicion {
 
 impl Goroutines {
     /// A goroutine took what a request begins with from a socket on which the process answers.
-    pub fn took(&mut self, socket: Cookie, goid: u64, parent: u64, at: Nanos) {
+    pub(super) fn took(&mut self, socket: Cookie, goid: u64, parent: u64, at: Nanos) {
         if goid == 0 {
             return;
         }
@@ -128,7 +128,7 @@ impl Goroutines {
     }
 
     /// From now on a goroutine sends on a socket.
-    pub fn sent(&mut self, socket: Cookie, goid: u64, parent: u64, at: Nanos) {
+    pub(super) fn sent(&mut self, socket: Cookie, goid: u64, parent: u64, at: Nanos) {
         if goid == 0 {
             return;
         }
@@ -144,7 +144,7 @@ impl Goroutines {
     }
 
     /// A goroutine hands a call to a client connection of `net/http`.
-    pub fn call(&mut self, goid: u64, parent: u64, connection: u64, at: Nanos) {
+    pub(super) fn call(&mut self, goid: u64, parent: u64, connection: u64, at: Nanos) {
         if goid == 0 || connection == 0 {
             return;
         }
@@ -164,7 +164,7 @@ impl Goroutines {
     }
 
     /// A goroutine begins to write for a client connection of `net/http`.
-    pub fn writer(&mut self, goid: u64, connection: u64, at: Nanos) {
+    pub(super) fn writer(&mut self, goid: u64, connection: u64, at: Nanos) {
         if goid == 0 || connection == 0 {
             return;
         }
@@ -178,7 +178,7 @@ impl Goroutines {
     }
 
     /// A socket is gone.
-    pub fn closed(&mut self, socket: Cookie) {
+    pub(super) fn closed(&mut self, socket: Cookie) {
         self.sending.remove(&socket);
         if let Some(Server { goid }) = self.served.remove(&socket)
             && let Some(family) = self.family.get(&goid)
@@ -190,7 +190,7 @@ impl Goroutines {
 
     /// Where the call comes from whose first byte was sent on this socket at this time. To be asked once for each call, in
     /// the order of their times.
-    pub fn origin(&mut self, socket: Cookie, at: Nanos) -> Option<Origin> {
+    pub(super) fn origin(&mut self, socket: Cookie, at: Nanos) -> Option<Origin> {
         let sender = self.sending.get(&socket)?;
         let (writer, asked) = (sender.goid, sender.asked.replace(at));
         let caller = match self.writers.get(&writer).copied().or_else(|| self.find_connection(writer, asked, at)) {

@@ -3,7 +3,8 @@
 //! A ladder of evidence. Each tier is one file; here it is decided:
 //!
 //! - T0 [`token`]: an id that came with the request leaves with the call.
-//! - T1 [`thread`]: the process answers each request on a thread of its own.
+//! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
+//!   answers each request on a thread of its own.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared.
 //!
 //! T0 and T1 decide at once; where they contradict each other nothing is linked, and that is counted. The rest waits until
@@ -11,9 +12,8 @@
 
 pub mod evidence;
 
-pub mod goroutine;
-
 mod align;
+mod goroutine;
 mod plan;
 mod process;
 mod thread;
@@ -23,13 +23,14 @@ mod token;
 mod tests;
 
 use foldhash::HashMap;
-use wirespan_common::record::TaskId;
+use wirespan_common::record::{Routine, TaskId, Touch, kind};
 
 use self::evidence::{Decision, Evidence};
+use self::goroutine::{Goroutines, Origin};
 use self::process::{Call, Cause, MAX_PARENTS, MAX_RIVALS, Parent, Process};
 use super::ancestry::Node;
 use super::link::{CERTAIN, Method};
-use crate::flow::Nanos;
+use crate::flow::{Cookie, Nanos};
 use crate::proto::ask::{Ask, Token, Trust};
 use crate::slots::Key;
 
@@ -39,6 +40,8 @@ pub const THRESHOLD: f64 = 0.9;
 const MAX_PROCESSES: usize = 4_096;
 /// A process that did nothing for so long is forgotten.
 const IDLE_NS: u64 = 300_000_000_000;
+/// How sure a link by a goroutine is.
+const BY_GOROUTINE: f64 = 0.999;
 /// How sure a link by an id in an unknown header is.
 const BY_LEARNT_ID: f64 = 0.99;
 
@@ -54,6 +57,8 @@ pub struct Handle {
 pub struct Made {
     /// The call.
     pub node: Node,
+    /// The socket on which it is sent.
+    pub socket: Cookie,
     /// Who sends it.
     pub task: TaskId,
     /// When it is sent.
@@ -79,13 +84,15 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Ladder {
     processes: HashMap<u32, Process>,
+    /// Of processes that tell which goroutine does what.
+    goroutines: HashMap<u32, Goroutines>,
     contradictions: u64,
     evicted: u64,
 }
 
 impl Ladder {
     /// A task took a request.
-    pub fn received(&mut self, node: Node, task: TaskId, at: Nanos) -> Option<Handle> {
+    pub fn received(&mut self, node: Node, socket: Cookie, task: TaskId, at: Nanos) -> Option<Handle> {
         if task.tgid == 0 {
             return None;
         }
@@ -100,6 +107,7 @@ impl Ladder {
         }
         let parent = Parent {
             node,
+            socket,
             operation: 0,
             read: at,
             tid: task.tid,
@@ -137,7 +145,6 @@ impl Ladder {
             _ => (made.sent, made.task.tid),
         };
         let call = Call {
-            node: made.node,
             operation,
             made: at,
             tid,
@@ -150,18 +157,24 @@ impl Ladder {
             proof: None,
             decision: None,
         };
-        let by_id = process.by_id(&ask.tokens);
-        let by_thread = process.by_thread(&call);
-        let is_contradiction = by_id.zip(by_thread).is_some_and(|((one, _), (other, _))| one != other);
+        let origin = self.goroutines.get_mut(&made.task.tgid).and_then(|known| known.origin(made.socket, made.sent));
+        let proofs = [
+            process.by_id(&ask.tokens),
+            origin.and_then(|origin| process.by_goroutine(&origin)),
+            process.by_thread(&call),
+        ];
+        let proof = proofs.into_iter().flatten().next();
+        let is_contradiction =
+            proofs.into_iter().flatten().any(|(parent, _)| Some(parent) != proof.map(|proof| proof.0));
         let key = process.add(call);
         let handle = Handle { tgid: made.task.tgid, key };
         if is_contradiction {
             self.contradictions += 1;
-            let decision = Decision { candidate: by_id.map(|(_, evidence)| evidence), ..Decision::default() };
+            let decision = Decision { candidate: proof.map(|(_, evidence)| evidence), ..Decision::default() };
             process.decided(key, decision);
             return Outcome::Open(handle);
         }
-        match by_id.or(by_thread) {
+        match proof {
             Some((parent, evidence)) => {
                 process.prove(key, parent, evidence);
                 let is_background =
@@ -179,6 +192,54 @@ impl Ladder {
             process.heard(call.key, at);
             process.took(task.tid, Cause::Answer(call.key), at);
         }
+    }
+
+    /// A goroutine takes from a socket on which its process answers, or (`is_sent`) sends on one.
+    pub fn goroutine(&mut self, touch: &Touch, is_sent: bool) {
+        let &Touch { cookie, task, context, parent, .. } = touch;
+        let at = Nanos(touch.header.time_ns);
+        if context != 0
+            && let Some(goroutines) = self.goroutines_of(task.tgid)
+        {
+            if is_sent {
+                goroutines.sent(Cookie(cookie), context, parent, at);
+            } else {
+                goroutines.took(Cookie(cookie), context, parent, at);
+            }
+        }
+    }
+
+    /// A goroutine hands a call to a client connection, or begins to write for one.
+    pub fn routine(&mut self, routine: &Routine) {
+        let &Routine { header, task, goid, parent_goid, connection } = routine;
+        let at = Nanos(header.time_ns);
+        if let Some(goroutines) = self.goroutines_of(task.tgid) {
+            if header.kind == kind::GO_CALL {
+                goroutines.call(goid, parent_goid, connection, at);
+            } else {
+                goroutines.writer(goid, connection, at);
+            }
+        }
+    }
+
+    /// A socket is gone.
+    pub fn closed(&mut self, tgid: u32, socket: Cookie) {
+        if let Some(goroutines) = self.goroutines.get_mut(&tgid) {
+            goroutines.closed(socket);
+        }
+    }
+
+    /// A process has ended, or runs another program.
+    pub fn parted(&mut self, tgid: u32) {
+        self.goroutines.remove(&tgid);
+    }
+
+    fn goroutines_of(&mut self, tgid: u32) -> Option<&mut Goroutines> {
+        if self.goroutines.len() >= MAX_PROCESSES && !self.goroutines.contains_key(&tgid) {
+            self.evicted += 1;
+            return None;
+        }
+        Some(self.goroutines.entry(tgid).or_default())
     }
 
     /// A call is over.
@@ -256,6 +317,19 @@ impl Process {
             Trust::Learnt => (Method::LearntId, BY_LEARNT_ID),
         };
         Some((parent, Evidence { parent: node, tier, strength }))
+    }
+
+    /// T1, goroutines.
+    fn by_goroutine(&self, origin: &Origin) -> Option<(Key, Evidence)> {
+        let is_it = |&&key: &&Key| {
+            let parent = self.parents.get(key);
+            parent.is_some_and(|parent| parent.socket == origin.served && parent.read <= origin.since)
+        };
+        // A goroutine whose request is over may do something else by now.
+        let key = *self.open.iter().rev().find(is_it)?;
+        let evidence =
+            Evidence { parent: self.parents.get(key)?.node, tier: Method::Goroutine, strength: BY_GOROUTINE };
+        Some((key, evidence))
     }
 
     /// T1, threads.

@@ -8,7 +8,7 @@ use super::evidence::{Decision, Evidence};
 use super::plan::Plans;
 use super::thread::Habit;
 use super::token::Tokens;
-use crate::flow::Nanos;
+use crate::flow::{Cookie, Nanos};
 use crate::slots::{Key, Slots};
 use crate::trace::ancestry::Node;
 
@@ -43,6 +43,8 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) struct Parent {
     pub(super) node: Node,
+    /// The socket that it came on.
+    pub(super) socket: Cookie,
     /// What kind of request it is; 0 while its head is not complete.
     pub(super) operation: u64,
     /// When a task took it.
@@ -60,7 +62,6 @@ pub(super) struct Parent {
 /// A call that a process makes.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
-    pub(super) node: Node,
     /// What is called: never 0.
     pub(super) operation: u64,
     /// When it was decided upon: when it was sent, or for the first one on a connection when that was opened.

@@ -61,7 +61,7 @@ impl World {
 
     fn request_asking(&mut self, tid: u32, at: u64, ask: &Ask) -> Request {
         let node = self.nodes.insert(());
-        let handle = self.ladder.received(node, task(tid), Nanos(at)).expect("there is room");
+        let handle = self.ladder.received(node, Cookie(u64::from(tid)), task(tid), Nanos(at)).expect("there is room");
         self.ladder.asked(handle, ask);
         Request { node, handle, tid }
     }
@@ -72,8 +72,15 @@ impl World {
 
     fn call_asking(&mut self, of: Option<Request>, tid: u32, at: u64, ask: &Ask) -> Handle {
         let node = self.nodes.insert(());
-        let made =
-            Made { node, task: task(tid), sent: Nanos(at), opened: None, free_since: Some(Nanos(1)), destination: 9 };
+        let made = Made {
+            node,
+            socket: Cookie(99),
+            task: task(tid),
+            sent: Nanos(at),
+            opened: None,
+            free_since: Some(Nanos(1)),
+            destination: 9,
+        };
         let Outcome::Open(handle) = self.ladder.called(&made, ask) else { panic!("the process answers requests") };
         if let Some(of) = of {
             self.truth.insert(node, of.node);
@@ -135,7 +142,15 @@ const fn all_right(right: usize) -> Score {
 fn a_process_that_answers_nobody_makes_calls_for_nobody() {
     let mut world = World::default();
     let node = world.nodes.insert(());
-    let made = Made { node, task: task(1), sent: Nanos(5), opened: None, free_since: None, destination: 9 };
+    let made = Made {
+        node,
+        socket: Cookie(99),
+        task: task(1),
+        sent: Nanos(5),
+        opened: None,
+        free_since: None,
+        destination: 9,
+    };
     assert!(
         matches!(world.ladder.called(&made, &ask("/a")), Outcome::Decided(decision) if decision == Decision::default())
     );
@@ -303,6 +318,6 @@ fn what_is_kept_is_bounded() {
         world.request(1, S + number);
     }
     let node = world.nodes.insert(());
-    assert_eq!(world.ladder.received(node, task(1), Nanos(2 * S)), None);
+    assert_eq!(world.ladder.received(node, Cookie(1), task(1), Nanos(2 * S)), None);
     assert_eq!(world.ladder.take_evicted(), 1);
 }

@@ -23,7 +23,7 @@ const MAX_LOOKED_AT: usize = 128;
 /// What it costs that a request acts before one that could act earlier, as a natural logarithm: queues keep their order.
 const OUT_OF_ORDER: f64 = 2.5;
 /// The same where several threads make calls: each may be held up by itself.
-const OUT_OF_ORDER_THREADS: f64 = 1.5;
+const OUT_OF_ORDER_THREADS: f64 = 0.5;
 /// Where calls are so much less likely in each other's place, what follows from them can't make up for it; a natural logarithm.
 const HOPELESS: f64 = -15.0;
 /// What is less likely than this, as a natural logarithm, is not possible.

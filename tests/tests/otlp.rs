@@ -126,6 +126,11 @@ fn a_receiver_may_come_late_and_go_and_come_again(protocol: Protocol) {
     agent.pair(early, "/early");
     let receiver = Receiver::start_on(protocol, port);
     receiver.span("the span from before it came", |span| span.is_on(early) && span.path() == "/early");
+    // What is under way when the receiver goes is sent again.
+    let deadline = Instant::now() + PATIENCE;
+    while agent.ledger().spans["otlp"].in_flight > 0 {
+        assert!(Instant::now() < deadline, "not all was sent: {:?}", agent.ledger());
+    }
     let first = receiver.stop();
     let between = Wire::told("/between");
     agent.pair(between, "/between");

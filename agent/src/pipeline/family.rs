@@ -93,10 +93,8 @@ impl Family {
                 if request.handle.is_none() && before.is_some() {
                     request.handle = self.ladder.received(request.node, facts.cookie, reader, request.began.time);
                 }
-                match request.handle {
-                    Some(handle) => self.ladder.asked(handle, &ask),
-                    None => request.ask = Some(Box::new(ask)),
-                }
+                request.ask = Some(Box::new(ask));
+                self.tell_head(request, reader.tgid);
             }
             Role::Client => {
                 let opened = (request.number == 0 && request.began.pos == 0)
@@ -113,6 +111,18 @@ impl Family {
                 };
                 self.called(request, &made, &ask, told.is_some());
             }
+        }
+    }
+
+    /// Tells the ladder what a request asks, once both its head and who took it are known.
+    fn tell_head(&mut self, request: &mut Request, tgid: u32) {
+        let Some(handle) = request.handle else { return };
+        if let Some(mut ask) = request.ask.take() {
+            // What a process asked of itself came with nobody's request.
+            if request.client_tgid == tgid {
+                ask.tokens = Default::default();
+            }
+            self.ladder.asked(handle, &ask);
         }
     }
 
@@ -151,9 +161,7 @@ impl Family {
             Role::Server => {
                 for request in state.open.iter_mut().filter(|request| request.handle.is_none()) {
                     request.handle = self.ladder.received(request.node, facts.cookie, touch.task, at);
-                    if let (Some(handle), Some(ask)) = (request.handle, request.ask.take()) {
-                        self.ladder.asked(handle, &ask);
-                    }
+                    self.tell_head(request, touch.task.tgid);
                 }
             }
             Role::Client => {

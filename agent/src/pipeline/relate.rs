@@ -95,6 +95,7 @@ impl Relations {
             client: None,
             node,
             client_node: None,
+            client_tgid: 0,
             handle: None,
             ask: None,
         };
@@ -111,7 +112,7 @@ impl Relations {
     fn offer(&mut self, facts: &Facts, request: &Request) {
         if request.is_wanted {
             let Request { trace_id, span_id, began, keys, node, .. } = *request;
-            let end = End { cookie: facts.cookie, trace_id, span_id, node: Some(node), time: began.time };
+            let end = End { cookie: facts.cookie, trace_id, span_id, node: Some(node), tgid: facts.task.tgid, time: began.time };
             keys.into_iter().flatten().for_each(|key| self.requests.offer(key, end, began.time));
         }
     }
@@ -175,8 +176,9 @@ impl Relations {
         let (found, is_ambiguous) = self.client_of(facts, request);
         if let Some((client, node)) = found {
             request.client = Some(client);
-            request.client_node = node;
-            if let Some(node) = node {
+            request.client_node = node.map(|(node, _)| node);
+            if let Some((node, tgid)) = node {
+                request.client_tgid = tgid;
                 self.family.join(request.node, node);
             }
         }
@@ -184,13 +186,13 @@ impl Relations {
     }
 
     /// The client's span of a request that a server received; and whether there were several.
-    fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<(Tie, Option<Node>)>, bool) {
+    fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<(Tie, Option<(Node, u32)>)>, bool) {
         let mut is_ambiguous = false;
         for key in request.keys.into_iter().flatten() {
             match self.requests.find(key, facts.cookie, request.began.time) {
                 Match::One(end) => {
                     request.keys.into_iter().flatten().for_each(|key| self.requests.withdraw(key));
-                    return (Some((tie(end, key), end.node)), false);
+                    return (Some((tie(end, key), end.node.map(|node| (node, end.tgid)))), false);
                 }
                 Match::Ambiguous => is_ambiguous = true,
                 Match::None => {}
@@ -209,7 +211,7 @@ impl Relations {
                 let lineage = self.lineage(facts, state);
                 let time = facts.connecting.unwrap_or(facts.first_seen).min(facts.first_seen);
                 let (trace_id, span_id) = (lineage.trace_id, lineage.first);
-                self.connections.offer(key, End { cookie: facts.cookie, trace_id, span_id, node: None, time }, now);
+                self.connections.offer(key, End { cookie: facts.cookie, trace_id, span_id, node: None, tgid: 0, time }, now);
                 // What was asked in the SYN began before there was anything to know it by.
                 for request in state.open.iter_mut().filter(|request| request.keys[0].is_none()) {
                     request.keys = Key::of_request(facts, role, request.began.pos, request.server_pos);
@@ -273,7 +275,7 @@ impl Relations {
         };
         let time = facts.first_seen.min(now);
         // Only who it is matters: it has no span.
-        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), node: None, time };
+        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), node: None, tgid: 0, time };
         self.own.offer(key, end, now);
         true
     }

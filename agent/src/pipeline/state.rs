@@ -88,6 +88,8 @@ pub(super) struct Request {
     pub(super) node: Node,
     /// The client's end of it, if this is the server and that was found.
     pub(super) client_node: Option<Node>,
+    /// The process of that end, 0 for unknown.
+    pub(super) client_tgid: u32,
     /// Its place in the process that answers or makes it.
     pub(super) handle: Option<Handle>,
     /// What its head says, until a task has taken it.

@@ -51,6 +51,8 @@ pub struct End {
     pub span_id: SpanId,
     /// The request, if it is one that was made here.
     pub node: Option<Node>,
+    /// Its process, 0 for unknown.
+    pub tgid: u32,
     /// When the first byte left, or the connection was made.
     pub time: Nanos,
 }
@@ -257,6 +259,7 @@ mod tests {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([cookie as u8; 8]),
             node: None,
+            tgid: 0,
             time: Nanos(time),
         }
     }

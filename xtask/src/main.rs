@@ -61,7 +61,7 @@ enum Verb {
     },
     /// Format, lints, unit tests, fuzz targets for some seconds, then end to end as root, here and on other kernels.
     Test {
-        /// Stages to run: lint, unit, fuzz, e2e, vm. All of them if none is named.
+        /// Stages to run: lint, unit, fuzz, links, e2e, vm. All of them if none is named.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
         /// Arguments of the test programs, such as a part of a test's name.

@@ -10,6 +10,10 @@ use crate::{build, fuzz, lint, workspace};
 /// How long each fuzz target runs as a smoke test. Enough to run every seed and some hundred thousand mutations.
 const FUZZ_SMOKE_SECONDS: u32 = 10;
 
+/// Recordings of the applications in `tests/apps`, made by `cargo xtask accuracy --record`.
+#[cfg(unix)]
+const RECORDINGS: &str = "tests/replay";
+
 /// Real programs that the end-to-end tests observe.
 ///
 /// Apache comes as `apache2-bin`: the package `apache2` would also bring a service that starts by itself.
@@ -38,6 +42,8 @@ pub(crate) enum Stage {
     Unit,
     /// Every fuzz target for some seconds.
     Fuzz,
+    /// Recordings of applications: how many of the links that the agent makes of them are right.
+    Links,
     /// Real programs on the real kernel, as root.
     EndToEnd,
     /// The suite of behaviours on other kernels, in virtual machines.
@@ -45,13 +51,14 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    const ALL: &[Self] = &[Self::Lint, Self::Unit, Self::Fuzz, Self::EndToEnd, Self::Machines];
+    const ALL: &[Self] = &[Self::Lint, Self::Unit, Self::Fuzz, Self::Links, Self::EndToEnd, Self::Machines];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Lint => "lint",
             Self::Unit => "unit",
             Self::Fuzz => "fuzz",
+            Self::Links => "links",
             Self::EndToEnd => "e2e",
             Self::Machines => "vm",
         }
@@ -63,6 +70,7 @@ impl Stage {
             Self::Lint => lint::lint(steps),
             Self::Unit => unit(filter),
             Self::Fuzz => fuzz::targets()?.iter().try_for_each(|target| fuzz::fuzz(target, FUZZ_SMOKE_SECONDS, steps)),
+            Self::Links => links(steps),
             Self::EndToEnd => end_to_end(filter, steps),
             Self::Machines => machines(steps),
         }
@@ -108,6 +116,16 @@ fn end_to_end(filter: &[String], steps: &mut Steps) -> Result<()> {
 }
 
 #[cfg(unix)]
+fn links(steps: &mut Steps) -> Result<()> {
+    crate::accuracy::replay(&workspace::root().join(RECORDINGS), steps)
+}
+
+#[cfg(not(unix))]
+fn links(_: &mut Steps) -> Result<()> {
+    bail!("the agent that replays recordings is built for Linux: run it there")
+}
+
+#[cfg(unix)]
 fn machines(steps: &mut Steps) -> Result<()> {
     let names: Vec<_> = crate::vm::GATE.iter().map(|&name| name.to_owned()).collect();
     crate::vm::vm(&names, false, steps)
@@ -135,6 +153,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = named(&["unit", "cluster"]).unwrap_err().to_string();
-        assert_eq!(error, "there are no tests named `cluster`; known: lint, unit, fuzz, e2e, vm");
+        assert_eq!(error, "there are no tests named `cluster`; known: lint, unit, fuzz, links, e2e, vm");
     }
 }

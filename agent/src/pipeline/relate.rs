@@ -112,7 +112,14 @@ impl Relations {
     fn offer(&mut self, facts: &Facts, request: &Request) {
         if request.is_wanted {
             let Request { trace_id, span_id, began, keys, node, .. } = *request;
-            let end = End { cookie: facts.cookie, trace_id, span_id, node: Some(node), tgid: facts.task.tgid, time: began.time };
+            let end = End {
+                cookie: facts.cookie,
+                trace_id,
+                span_id,
+                node: Some(node),
+                tgid: facts.task.tgid,
+                time: began.time,
+            };
             keys.into_iter().flatten().for_each(|key| self.requests.offer(key, end, began.time));
         }
     }
@@ -211,7 +218,11 @@ impl Relations {
                 let lineage = self.lineage(facts, state);
                 let time = facts.connecting.unwrap_or(facts.first_seen).min(facts.first_seen);
                 let (trace_id, span_id) = (lineage.trace_id, lineage.first);
-                self.connections.offer(key, End { cookie: facts.cookie, trace_id, span_id, node: None, tgid: 0, time }, now);
+                self.connections.offer(
+                    key,
+                    End { cookie: facts.cookie, trace_id, span_id, node: None, tgid: 0, time },
+                    now,
+                );
                 // What was asked in the SYN began before there was anything to know it by.
                 for request in state.open.iter_mut().filter(|request| request.keys[0].is_none()) {
                     request.keys = Key::of_request(facts, role, request.began.pos, request.server_pos);
@@ -275,7 +286,14 @@ impl Relations {
         };
         let time = facts.first_seen.min(now);
         // Only who it is matters: it has no span.
-        let end = End { cookie: facts.cookie, trace_id: TraceId([0; 16]), span_id: SpanId([0; 8]), node: None, tgid: 0, time };
+        let end = End {
+            cookie: facts.cookie,
+            trace_id: TraceId([0; 16]),
+            span_id: SpanId([0; 8]),
+            node: None,
+            tgid: 0,
+            time,
+        };
         self.own.offer(key, end, now);
         true
     }

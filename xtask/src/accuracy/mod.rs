@@ -24,7 +24,7 @@ mod token;
 
 use std::fs;
 use std::io::{Write as _, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -146,6 +146,24 @@ pub(crate) fn accuracy(arguments: &Arguments, steps: &mut Steps) -> Result<()> {
         bail!("{what}: {}\n  {}", missed.len(), missed.join("\n  "));
     }
     Ok(())
+}
+
+/// Judges what the agent makes of the recordings in a folder, against what was accepted.
+pub(crate) fn replay(folder: &Path, steps: &mut Steps) -> Result<()> {
+    let arguments = Arguments {
+        runtimes: Vec::new(),
+        in_flight: Vec::new(),
+        pool: POOLS.to_vec(),
+        pass: vec![Pass::None],
+        repeat: None,
+        requests: None,
+        seconds: 120,
+        record: None,
+        replay: Some(folder.to_owned()),
+        accept: false,
+        json: false,
+    };
+    accuracy(&arguments, steps)
 }
 
 impl Arguments {

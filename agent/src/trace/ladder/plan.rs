@@ -222,7 +222,7 @@ impl Action {
         const TRIGGERED: f64 = 0.3;
         let prompt = self.prompt.density(step.lag_ns);
         let Some(trigger_ns) = step.trigger_ns.filter(|_| step.adjacent != Some(true)) else { return (prompt, false) };
-        let triggered = share(self.triggered, self.adjacent[0], TRIGGERED);
+        let triggered = share(self.triggered, self.count.saturating_sub(self.adjacent[1]), TRIGGERED);
         let (prompt, waited) = ((1.0 - triggered).ln() + prompt, triggered.ln() + self.waited.density(trigger_ns));
         let (more, less) = if waited > prompt { (waited, prompt) } else { (prompt, waited) };
         (more + (less - more).exp().ln_1p(), waited > prompt)
@@ -255,9 +255,11 @@ impl Action {
 
 /// A share of what was seen, with what is expected before anything was seen.
 fn share(count: u32, of: u32, expected: f64) -> f64 {
+    const LEAST: f64 = 1e-4;
     /// What is expected weighs like so many sightings.
     const WEIGHT: f64 = 1.0;
-    (f64::from(count) + WEIGHT * expected) / (f64::from(of) + WEIGHT)
+    // Neither certain nor impossible: both have logarithms.
+    ((f64::from(count) + WEIGHT * expected) / (f64::from(of) + WEIGHT)).clamp(LEAST, 1.0 - LEAST)
 }
 
 impl Lags {

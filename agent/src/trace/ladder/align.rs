@@ -492,7 +492,7 @@ impl Process {
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
 const UNKNOWN_STRENGTH: f64 = 0.5;
 /// Links from which plans are learnt are at least so sure.
-const LEARN_FROM: f64 = 0.9;
+const LEARN_FROM: f64 = super::THRESHOLD;
 
 /// Another way to whom calls belong.
 #[derive(Clone, Copy, Debug)]

@@ -93,7 +93,7 @@ impl Family {
                 if request.handle.is_none() && before.is_some() {
                     request.handle = self.ladder.received(request.node, facts.cookie, reader, request.began.time);
                 }
-                request.ask = Some(Box::new(ask));
+                request.ask = Some(ask);
                 self.tell_head(request, reader.tgid);
             }
             Role::Client => {

@@ -10,7 +10,6 @@ use super::state::{Request, State};
 use crate::flow::{At, Facts, Nanos, Role};
 use crate::ledger::{Count, Ledger};
 use crate::proto::http1::Http;
-use crate::trace::ancestry::Node;
 use crate::trace::connection::Lineage;
 use crate::trace::context::{Context, SAMPLED};
 use crate::trace::ids::{Ids, Subject};
@@ -181,11 +180,11 @@ impl Relations {
     /// Looks for the client's end of a request that a server received; whether there were several.
     fn find_client(&mut self, facts: &Facts, request: &mut Request) -> bool {
         let (found, is_ambiguous) = self.client_of(facts, request);
-        if let Some((client, node)) = found {
-            request.client = Some(client);
-            request.client_node = node.map(|(node, _)| node);
-            if let Some((node, tgid)) = node {
-                request.client_tgid = tgid;
+        if let Some((end, key)) = found {
+            request.client = Some(tie(end, key));
+            request.client_node = end.node;
+            request.client_tgid = end.tgid;
+            if let Some(node) = end.node {
                 self.family.join(request.node, node);
             }
         }
@@ -193,13 +192,13 @@ impl Relations {
     }
 
     /// The client's span of a request that a server received; and whether there were several.
-    fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<(Tie, Option<(Node, u32)>)>, bool) {
+    fn client_of(&mut self, facts: &Facts, request: &Request) -> (Option<(End, Key)>, bool) {
         let mut is_ambiguous = false;
         for key in request.keys.into_iter().flatten() {
             match self.requests.find(key, facts.cookie, request.began.time) {
                 Match::One(end) => {
                     request.keys.into_iter().flatten().for_each(|key| self.requests.withdraw(key));
-                    return (Some((tie(end, key), end.node.map(|node| (node, end.tgid)))), false);
+                    return (Some((end, key)), false);
                 }
                 Match::Ambiguous => is_ambiguous = true,
                 Match::None => {}

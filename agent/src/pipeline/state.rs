@@ -93,7 +93,7 @@ pub(super) struct Request {
     /// Its place in the process that answers or makes it.
     pub(super) handle: Option<Handle>,
     /// What its head says, until a task has taken it.
-    pub(super) ask: Option<Box<Ask>>,
+    pub(super) ask: Option<Ask>,
 }
 
 /// The part of a connection that was not reported yet.

@@ -255,6 +255,7 @@ impl Family {
         for (count, n) in [
             (Count::LinkContradictions, self.ladder.take_contradictions()),
             (Count::EvictedLinks, self.ladder.take_evicted()),
+            (Count::UncomparedLinks, self.ladder.take_uncompared()),
         ] {
             if n > 0 {
                 self.ledger.add(count, n);

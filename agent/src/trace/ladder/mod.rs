@@ -5,7 +5,8 @@
 //! - T0 [`token`]: an id that came with the request leaves with the call.
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
 //!   answers each request on a thread of its own.
-//! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared.
+//! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
+//!   is what a request did when, [`change`] another way to whom calls belong.
 //!
 //! T0 and T1 decide at once; where they contradict each other nothing is linked, and that is counted. The rest waits until
 //! the call's span is given away, so that what happens after the call can speak. A link that is not sure enough is not made.
@@ -13,10 +14,12 @@
 pub mod evidence;
 
 mod align;
+mod change;
 mod goroutine;
 mod plan;
 mod process;
 mod thread;
+mod timeline;
 mod token;
 
 #[cfg(test)]
@@ -88,6 +91,7 @@ pub struct Ladder {
     goroutines: HashMap<u32, Goroutines>,
     contradictions: u64,
     evicted: u64,
+    uncompared: u64,
 }
 
 impl Ladder {
@@ -256,13 +260,16 @@ impl Ladder {
     /// A request was answered, or will never be. `sender` is the task that did it, `began` when it began to.
     pub fn answered(&mut self, request: Handle, sender: TaskId, began: Option<Nanos>, now: Nanos) {
         let Some(process) = self.processes.get_mut(&request.tgid) else { return };
+        process.last_used = now;
         process.answered(request.key, sender.tid, began, now);
         process.forget(now);
     }
 
     /// Whose call it is, as far as that can be told now. It stays so.
     pub fn decide(&mut self, call: Handle) -> Decision {
-        self.processes.get_mut(&call.tgid).map(|process| process.decide(call.key)).unwrap_or_default()
+        let Some(process) = self.processes.get_mut(&call.tgid) else { return Decision::default() };
+        self.uncompared += u64::from(process.is_exhausted());
+        process.decide(call.key)
     }
 
     /// What was decided already.
@@ -274,6 +281,11 @@ impl Ladder {
     /// Calls since the last question whose proofs contradicted each other.
     pub fn take_contradictions(&mut self) -> u64 {
         std::mem::take(&mut self.contradictions)
+    }
+
+    /// Calls since the last question that were not linked because too much had to be compared.
+    pub fn take_uncompared(&mut self) -> u64 {
+        std::mem::take(&mut self.uncompared)
     }
 
     /// Requests since the last question that were not followed for want of room.
@@ -391,6 +403,10 @@ impl Process {
             && self.parents.get(owner).is_some_and(|parent| parent.answered.is_none())
         {
             self.improve(owner);
+        }
+        if self.is_exhausted() {
+            self.decided(key, Decision::default());
+            return Decision::default();
         }
         let evidence = self.weigh(key);
         let is_sure = evidence.is_some_and(|evidence| evidence.strength >= THRESHOLD);

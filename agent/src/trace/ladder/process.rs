@@ -1,5 +1,6 @@
 //! The requests that a process answers and the calls that it makes, with what is known of each.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use foldhash::HashMap;
@@ -34,9 +35,18 @@ pub(super) struct Process {
     caller: Option<u32>,
     calls_by_one: u32,
     calls_by_others: u32,
+    /// What comparing has cost lately.
+    pub(super) effort: Effort,
     pub(super) tokens: Tokens,
     pub(super) habit: Habit,
     pub(super) last_used: Nanos,
+}
+
+/// How many ways to whom calls belong were compared in a second.
+#[derive(Debug, Default)]
+pub(super) struct Effort {
+    since: Nanos,
+    compared: Cell<u32>,
 }
 
 /// A request that a process answers.
@@ -109,6 +119,8 @@ pub(super) struct Thread {
 /// What a thread took is remembered so far back: a connection is opened some turns of an event loop before it is used.
 const REMEMBERED: usize = 8;
 
+/// Ways to whom calls belong that are compared for one process in a second: some microseconds each.
+const MAX_COMPARED: u32 = 10_000;
 /// Requests that a process may answer at once and be followed. More are not linked, and counted.
 pub(super) const MAX_PARENTS: usize = 4_096;
 /// Calls of a process that are kept.
@@ -123,7 +135,28 @@ const MAX_OPERATIONS: usize = 1_024;
 /// overlaps it.
 const KEPT_NS: u64 = 3_000_000_000;
 
+impl Effort {
+    /// One more way was compared.
+    pub(super) fn spend(&self) {
+        self.compared.set(self.compared.get().saturating_add(1));
+    }
+
+    /// Whether enough was compared in this second.
+    fn is_spent(&mut self, now: Nanos) -> bool {
+        const PERIOD_NS: u64 = 1_000_000_000;
+        if now.0.saturating_sub(self.since.0) >= PERIOD_NS {
+            *self = Self { since: now, compared: Cell::new(0) };
+        }
+        self.compared.get() >= MAX_COMPARED
+    }
+}
+
 impl Process {
+    /// Whether nothing more may be compared for now.
+    pub(super) fn is_exhausted(&mut self) -> bool {
+        self.effort.is_spent(self.last_used)
+    }
+
     /// Whose request a cause stands for.
     #[must_use]
     pub(super) fn stands_for(&self, cause: Cause) -> Option<Key> {

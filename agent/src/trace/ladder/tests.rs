@@ -321,3 +321,18 @@ fn what_is_kept_is_bounded() {
     assert_eq!(world.ladder.received(node, Cookie(1), task(1), Nanos(2 * S)), None);
     assert_eq!(world.ladder.take_evicted(), 1);
 }
+
+#[test]
+fn what_comparing_costs_is_bounded() {
+    let mut world = World::taught(40);
+    // Everybody waits, and each call could be anybody's.
+    let at = 200 * S;
+    for number in 0..200 {
+        world.request(1, at + number * US);
+    }
+    for number in 0..1_000 {
+        world.call(None, 1, at + MS + number * US, "/a/1");
+    }
+    assert_eq!(world.score().wrong, 0);
+    assert!(world.ladder.take_uncompared() > 0, "all was compared");
+}

@@ -1,0 +1,125 @@
+//! What a request could do when, and how likely it is that it did what it is said to have done.
+
+use super::plan::{ANSWER, History, Step};
+use super::process::{Call, Cause, MAX_FAN_OUT, Process};
+use crate::flow::Nanos;
+use crate::slots::Key;
+
+/// What is less likely than this, as a natural logarithm, is not possible.
+pub(super) const IMPOSSIBLE: f64 = -1e6;
+/// Steps are usually as likely as others of their kind, more or less; a natural logarithm.
+pub(super) const USUAL_SPREAD: f64 = 4.0;
+
+/// What a request could do when, just before one of its steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) history: History,
+    pub(super) since: Nanos,
+    pub(super) outstanding: usize,
+}
+
+impl Process {
+    /// What a request could do at a time, with the calls that it has now; `None` if it could do nothing.
+    pub(super) fn ready(&self, parent: Key, at: Nanos) -> Option<Ready> {
+        let request = self.parents.get(parent)?;
+        (request.read <= at && request.calls.len() < MAX_FAN_OUT).then_some(())?;
+        self.ready_at(parent, &request.calls, Some(at))
+    }
+
+    pub(super) fn ready_before(&self, parent: Key, calls: &[Key], key: Key) -> Option<Ready> {
+        let at = calls.iter().position(|&other| other == key)?;
+        self.ready_at(parent, &calls[..at], Some(self.calls.get(key)?.made))
+    }
+
+    /// Since when a request could act at a time, after these calls.
+    pub(super) fn ready_at(&self, parent: Key, calls: &[Key], at: Option<Nanos>) -> Option<Ready> {
+        let request = self.parents.get(parent)?;
+        let mut ready = Ready { history: History::new(request.operation), since: request.read, outstanding: 0 };
+        for &key in calls {
+            let call = self.calls.get(key)?;
+            ready.history = ready.history.then(call.operation);
+            match call.heard.filter(|&heard| at.is_none_or(|at| heard <= at)) {
+                Some(heard) => ready.since = ready.since.max(heard),
+                None => ready.outstanding += 1,
+            }
+        }
+        Some(ready)
+    }
+
+    pub(super) fn calls_of(&self, parent: Key) -> &[Key] {
+        self.parents.get(parent).map_or(&[], |parent| &parent.calls)
+    }
+
+    /// What it would be that a request with these calls before makes a call.
+    pub(super) fn step(&self, call: &Call, (parent, before): (Key, &[Key]), ready: &Ready) -> Step {
+        let trigger = call.cause.map(|(at, _)| at).max(call.free_since).filter(|&at| at >= ready.since);
+        Step {
+            action: call.operation,
+            lag_ns: call.made.0.saturating_sub(ready.since.0),
+            trigger_ns: trigger.map(|at| call.made.0.saturating_sub(at.0)),
+            beside: ready.outstanding > 0,
+            adjacent: call.cause.map(|(_, cause)| match cause {
+                Cause::Request(request) => request == parent,
+                Cause::Answer(answer) => before.contains(&answer),
+            }),
+        }
+    }
+
+    /// How likely it is that a request made these calls, and its answer after them.
+    pub(super) fn likelihood(&self, parent: Key, calls: &[Key]) -> f64 {
+        let Some(request) = self.parents.get(parent) else { return IMPOSSIBLE };
+        let mut sum = 0.0;
+        for (at, &key) in calls.iter().enumerate() {
+            let Some(call) = self.calls.get(key) else { return IMPOSSIBLE };
+            let Some(ready) = self.ready_at(parent, &calls[..at], Some(call.made)) else { return IMPOSSIBLE };
+            if call.made < request.read || request.answered.is_some_and(|answered| answered < call.made) {
+                return IMPOSSIBLE;
+            }
+            sum += self.plans.likelihood(ready.history, &self.step(call, (parent, &calls[..at]), &ready));
+        }
+        if let Some(answered) = request.answered
+            && let Some(ready) = self.ready_at(parent, calls, Some(answered))
+        {
+            sum += self.plans.likelihood(ready.history, &answer(answered, &ready));
+        }
+        sum
+    }
+
+    /// How likely a request makes this call in the place of another.
+    pub(super) fn here(&self, parent: Key, calls: &[Key], place: Key, call: &Call) -> f64 {
+        let before = &calls[..position(calls, place)];
+        let Some(ready) = self.ready_at(parent, before, Some(call.made)) else { return IMPOSSIBLE };
+        self.plans.likelihood(ready.history, &self.step(call, (parent, before), &ready))
+    }
+
+    /// Whether everything that a request did is what such requests usually do.
+    pub(super) fn is_usual(&self, parent: Key) -> bool {
+        let Some(request) = self.parents.get(parent) else { return true };
+        request.calls.iter().all(|&key| {
+            let Some(call) = self.calls.get(key) else { return true };
+            let usual = self.plans.usual(call.operation);
+            usual.is_some_and(|usual| self.here(parent, &request.calls, key, call) > usual - USUAL_SPREAD)
+        })
+    }
+
+    /// How likely a call is made for nobody.
+    pub(super) fn nobodys(&self, call: &Call) -> f64 {
+        /// Such calls come at any time: once in ten seconds, say.
+        const LOG_PERIOD_NS: f64 = 23.0;
+        self.orphan_share(call.operation).ln() - LOG_PERIOD_NS
+    }
+}
+
+pub(super) fn answer(answered: Nanos, ready: &Ready) -> Step {
+    Step {
+        action: ANSWER,
+        lag_ns: answered.0.saturating_sub(ready.since.0),
+        trigger_ns: None,
+        beside: ready.outstanding > 0,
+        adjacent: None,
+    }
+}
+
+pub(super) fn position(calls: &[Key], key: Key) -> usize {
+    calls.iter().position(|&other| other == key).unwrap_or(calls.len())
+}

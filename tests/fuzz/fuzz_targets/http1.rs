@@ -86,6 +86,9 @@ impl Seen {
                     self.asked += http.request_body;
                     self.answered += http.response_body;
                 }
+                Event::Asked { number, ask } => {
+                    assert!(number < self.began && ask.operation != 0, "asked before it began, or nothing");
+                }
                 Event::Tls(_) | Event::Oddity(_) => (),
             }
         }

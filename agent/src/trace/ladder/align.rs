@@ -33,11 +33,13 @@ const LEARN_FROM: f64 = super::THRESHOLD;
 
 impl Process {
     /// Gives a call to the request for which it is most likely.
-    pub(super) fn assign(&mut self, key: Key) {
-        let Some(call) = self.calls.get(key).cloned() else { return };
+    ///
+    /// `false` if too many requests are open to ask that.
+    pub(super) fn assign(&mut self, key: Key) -> bool {
         if self.open.len() > MAX_CANDIDATES {
-            return;
+            return false;
         }
+        let Some(call) = self.calls.get(key).cloned() else { return true };
         let mut candidates: Vec<(Key, f64, Option<Nanos>)> = Vec::new();
         for &parent in &self.open {
             let Some(ready) = self.ready(parent, call.made) else { continue };
@@ -66,6 +68,7 @@ impl Process {
             call.rivals = rivals;
         }
         self.give(key, owner);
+        true
     }
 
     /// Gives a call to a request, or to nobody.

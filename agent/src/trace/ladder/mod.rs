@@ -185,7 +185,7 @@ impl Ladder {
                     process.parents.get(parent).is_some_and(|parent| parent.answered.is_some_and(|end| end <= at));
                 process.decided(key, Decision { parent: Some(evidence), candidate: None, is_background });
             }
-            None => process.assign(key),
+            None => self.uncompared += u64::from(!process.assign(key)),
         }
         Outcome::Open(handle)
     }

@@ -323,6 +323,16 @@ fn what_is_kept_is_bounded() {
 }
 
 #[test]
+fn a_call_that_too_many_could_have_made_is_nobodys_and_counted() {
+    let mut world = World::taught(40);
+    for number in 0..=512 {
+        world.request(1, 200 * S + number);
+    }
+    world.call(None, 1, 200 * S + MS, "/a/1");
+    assert_eq!((world.ladder.take_uncompared(), world.score()), (1, all_right(1)));
+}
+
+#[test]
 fn what_comparing_costs_is_bounded() {
     let mut world = World::taught(40);
     // Everybody waits, and each call could be anybody's.

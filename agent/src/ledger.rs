@@ -132,6 +132,10 @@ labels! {
         MissedRuns => "missed_runs",
         /// Processes of Go programs whose goroutines can't be read.
         UnreadGoroutines => "unread_goroutines",
+        /// Spans of processes in pods that were given away without the names of these, because they were not known in time.
+        UnidentifiedSpans => "unidentified_spans",
+        /// Spans of which it was not known in time who was at the other end.
+        UnknownPeers => "unknown_peers",
         /// Payloads that could not be copied from their packets.
         CopyFailed => "copy_failed",
     }

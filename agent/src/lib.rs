@@ -17,6 +17,8 @@ pub mod trace;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod export;
 #[cfg(all(target_os = "linux", feature = "rim"))]
+pub mod k8s;
+#[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod metrics;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod probe;

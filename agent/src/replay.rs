@@ -80,6 +80,8 @@ fn spans(
                 pipeline.push(record, &mut output);
                 // There is no kernel to tell.
                 output.steering.clear();
+                // What was found out about addresses is in the recording.
+                output.asks.clear();
                 // A waterfall is made of all spans of its trace, so they are kept to the end.
                 if format != Format::Text && output.spans.len() >= BATCH_SPANS {
                     print(mem::take(&mut output.spans))?;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wirespan::config::file::{self, Given};
 use wirespan::config::layers::{Layers, Resolved};
@@ -12,6 +13,8 @@ use wirespan::config::problem::{Place, Problem};
 use wirespan::config::yaml::MAX_BYTES;
 use wirespan::config::{Connections, Options, show};
 use wirespan::export::otlp;
+use wirespan::flow::kubernetes::Naming;
+use wirespan::k8s;
 use wirespan::proc::arguments::Arguments;
 use wirespan::proc::users::Users;
 use wirespan::rights::trusted;
@@ -52,6 +55,8 @@ pub(crate) struct Settings {
     pub uprobes: bool,
     /// What is said of command lines.
     pub arguments: Arguments,
+    /// Who is asked for pods, if anybody.
+    pub kubernetes: Option<k8s::Config>,
     /// How much is logged.
     pub filter: LogFilter,
     /// Where spans are sent, if anywhere; or why that is not understood, which only some commands mind.
@@ -146,11 +151,43 @@ impl Settings {
                 Some("off") => Arguments::Off,
                 _ => Arguments::Redacted,
             },
+            kubernetes: kubernetes_of(&resolved)?,
             filter,
             otlp: otlp_of(&resolved),
             resolved,
         })
     }
+}
+
+/// Who is asked for pods.
+fn kubernetes_of(resolved: &Resolved) -> Result<Option<k8s::Config>, Problem> {
+    let text = |key: &str| resolved.text(key).map(str::to_owned);
+    let kubeconfig = resolved.text("kubernetes.kubeconfig").map(PathBuf::from);
+    let can_be_asked = kubeconfig.is_some() || k8s::is_in_cluster();
+    match resolved.text("kubernetes.enabled") {
+        Some("off") => return Ok(None),
+        Some("on") if !can_be_asked => {
+            let what =
+                "`kubernetes.enabled` is on, but there is no service account here and no `kubernetes.kubeconfig`";
+            return Err(resolved.problem("kubernetes.enabled", what));
+        }
+        _ if !can_be_asked => return Ok(None),
+        _ => {}
+    }
+    let machine = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(Some(k8s::Config {
+        node: text("kubernetes.node").unwrap_or_else(machine),
+        kubeconfig,
+        cluster_name: text("kubernetes.cluster_name"),
+        mesh_id: text("kubernetes.mesh_id"),
+        naming: match resolved.text("kubernetes.naming") {
+            Some("istio") => Naming::Istio,
+            _ => Naming::Otel,
+        },
+        well_known_labels: resolved.text("kubernetes.well_known_labels") == Some("true"),
+        peers: resolved.text("kubernetes.peers") != Some("false"),
+        wait: Duration::from_millis(resolved.number("kubernetes.wait_ms").unwrap_or_default()),
+    }))
 }
 
 /// Where spans are sent. What reads the environment finds the file behind it.
@@ -171,7 +208,11 @@ pub(crate) fn files_of(resolved: &Resolved) -> Vec<(String, PathBuf)> {
         Some((key, place)) => (format!("{key} ({place})"), path),
         None => (name, path),
     };
-    files.into_iter().map(named).collect()
+    let kubeconfig = resolved.value("kubernetes.kubeconfig").and_then(|value| {
+        let path = value.texts.first()?;
+        Some((format!("kubernetes.kubeconfig ({})", value.place), PathBuf::from(path)))
+    });
+    files.into_iter().map(named).chain(kubeconfig).collect()
 }
 
 /// `wirespan config`.
@@ -214,6 +255,7 @@ mod tests {
         assert_eq!(settings.options, Options::default());
         assert_eq!((settings.format, settings.arguments), (Format::Text, Arguments::Redacted));
         assert_eq!((settings.buffer_kib, settings.metrics_listen), (None, None));
+        assert_eq!(settings.kubernetes, None, "this is no pod");
     }
 
     #[test]
@@ -231,6 +273,31 @@ mod tests {
         assert_eq!((options.link_wait_ns, options.legacy_http_names), (7_000_000, true));
         let root = wirespan::config::Subject { uid: Some(0), ..Default::default() };
         assert!(options.selection.takes_process(&root) && !options.selection.takes_process(&Default::default()));
+    }
+
+    #[test]
+    fn a_cluster_is_asked_where_there_is_a_way_to_it() {
+        let read = |text: &str| {
+            let given = file::read("f.yaml", text).expect("good");
+            let file = Some(("f.yaml", given.as_slice()));
+            Settings::read(Layers { flag: &|_| None, variable: &|_| None, file }.resolve().expect("good"))
+        };
+        let text = "kubernetes: {kubeconfig: /k, node: n, cluster_name: c, naming: istio, well_known_labels: true, \
+                    mesh_id: m, peers: false, wait_ms: 7}\n";
+        let expect = k8s::Config {
+            node: "n".to_owned(),
+            kubeconfig: Some("/k".into()),
+            cluster_name: Some("c".to_owned()),
+            mesh_id: Some("m".to_owned()),
+            naming: Naming::Istio,
+            well_known_labels: true,
+            peers: false,
+            wait: Duration::from_millis(7),
+        };
+        assert_eq!(read(text).expect("good").kubernetes, Some(expect));
+        assert_eq!(read("kubernetes: {enabled: off, kubeconfig: /k}\n").expect("good").kubernetes, None);
+        let problem = read("kubernetes:\n  enabled: on\n").expect_err("nobody can be asked").to_string();
+        assert!(problem.contains("f.yaml:2: `kubernetes.enabled` is on"), "{problem}");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Which processes and ports are traced.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::flow::kubernetes::Pod;
 
 /// One thing that a selection names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,23 @@ pub enum Selector {
     Unit(String),
     /// A service by its `service.name`.
     Service(String),
+    /// The pods of a namespace.
+    Namespace(String),
+    /// A pod by its name.
+    Pod(String),
+    /// What a pod was made by, directly or not: `NAME` or `KIND/NAME`.
+    Workload(String),
+    /// Pods with a label.
+    Label(Pair),
+    /// Pods with an annotation.
+    Annotation(Pair),
+}
+
+/// `KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    key: String,
+    value: String,
 }
 
 /// Digits that name a container: what `docker ps` shows.
@@ -41,7 +61,8 @@ const WILDCARD: char = '*';
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{given}` selects nothing: write exe:NAME, exe:/PATH, pid:NUMBER, port:NUMBER (1 to 65535), user:NAME, user:NUMBER, \
-     container:ID (12 digits or more), cgroup:/PATH, unit:NAME or service:NAME"
+     container:ID (12 digits or more), cgroup:/PATH, unit:NAME, service:NAME, namespace:NAME, pod:NAME, workload:NAME, \
+     workload:KIND/NAME, label:KEY=VALUE or annotation:KEY=VALUE"
 )]
 pub struct BadSelector {
     /// What was given.
@@ -58,9 +79,7 @@ pub struct Selection {
 }
 
 /// A process, as far as selectors ask about it. What is not known is `None`, and fits no selector.
-///
-/// What Kubernetes says of its pod (namespace, labels, annotations) has its place here, beside a kind of selector for each.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Subject<'a> {
     /// Process id.
     pub tgid: u32,
@@ -75,7 +94,9 @@ pub struct Subject<'a> {
     /// Its systemd unit.
     pub unit: Option<&'a str>,
     /// Its `service.name`.
-    pub service: Option<&'a str>,
+    pub service: Option<Cow<'a, str>>,
+    /// Its pod.
+    pub pod: Option<&'a Pod>,
 }
 
 /// How much must be known of a process to decide about it.
@@ -107,6 +128,11 @@ impl FromStr for Selector {
             "cgroup" if value.starts_with('/') => Ok(Self::Cgroup(value.trim_end_matches('/').to_owned())),
             "unit" => Ok(Self::Unit(value.to_owned())),
             "service" => Ok(Self::Service(value.to_owned())),
+            "namespace" => Ok(Self::Namespace(value.to_owned())),
+            "pod" => Ok(Self::Pod(value.to_owned())),
+            "workload" => Ok(Self::Workload(value.to_owned())),
+            "label" => Pair::parse(value).map(Self::Label).ok_or_else(bad),
+            "annotation" => Pair::parse(value).map(Self::Annotation).ok_or_else(bad),
             _ => Err(bad()),
         }
     }
@@ -124,7 +150,23 @@ impl fmt::Display for Selector {
             Self::Cgroup(path) => write!(f, "cgroup:{}", if path.is_empty() { "/" } else { path }),
             Self::Unit(name) => write!(f, "unit:{name}"),
             Self::Service(name) => write!(f, "service:{name}"),
+            Self::Namespace(name) => write!(f, "namespace:{name}"),
+            Self::Pod(name) => write!(f, "pod:{name}"),
+            Self::Workload(name) => write!(f, "workload:{name}"),
+            Self::Label(Pair { key, value }) => write!(f, "label:{key}={value}"),
+            Self::Annotation(Pair { key, value }) => write!(f, "annotation:{key}={value}"),
         }
+    }
+}
+
+impl Pair {
+    fn parse(text: &str) -> Option<Self> {
+        let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty())?;
+        Some(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+
+    fn is_among(&self, pairs: &[(String, String)]) -> bool {
+        pairs.iter().any(|(key, value)| *key == self.key && fits(&self.value, value))
     }
 }
 
@@ -162,7 +204,12 @@ impl Selector {
                 .and_then(|path| path.strip_prefix(above.as_str()))
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Unit(wanted) => subject.unit.is_some_and(|name| fits(wanted, name)),
-            Self::Service(wanted) => subject.service.is_some_and(|name| fits(wanted, name)),
+            Self::Service(wanted) => subject.service.as_deref().is_some_and(|name| fits(wanted, name)),
+            Self::Namespace(wanted) => subject.pod.is_some_and(|pod| fits(wanted, &pod.namespace)),
+            Self::Pod(wanted) => subject.pod.is_some_and(|pod| fits(wanted, &pod.name)),
+            Self::Workload(wanted) => subject.pod.is_some_and(|pod| is_made_by(pod, wanted)),
+            Self::Label(wanted) => subject.pod.is_some_and(|pod| wanted.is_among(&pod.labels)),
+            Self::Annotation(wanted) => subject.pod.is_some_and(|pod| wanted.is_among(&pod.annotations)),
         }
     }
 
@@ -170,7 +217,16 @@ impl Selector {
         match self {
             Self::Port(_) => Need::Nothing,
             Self::Executable(_) | Self::Pid(_) => Need::Executable,
-            Self::User { .. } | Self::Container(_) | Self::Cgroup(_) | Self::Unit(_) | Self::Service(_) => Need::Look,
+            Self::User { .. }
+            | Self::Container(_)
+            | Self::Cgroup(_)
+            | Self::Unit(_)
+            | Self::Service(_)
+            | Self::Namespace(_)
+            | Self::Pod(_)
+            | Self::Workload(_)
+            | Self::Label(_)
+            | Self::Annotation(_) => Need::Look,
         }
     }
 }
@@ -188,9 +244,12 @@ impl Selection {
         self.only.iter().chain(&self.except).map(Selector::need).max().unwrap_or(Need::Nothing)
     }
 
-    /// Whether a process is traced. `port:` alone selects every process, on that port.
+    /// Whether a process is traced. `port:` alone selects every process, on that port. Who asks not to be traced is not.
     #[must_use]
     pub fn takes_process(&self, subject: &Subject<'_>) -> bool {
+        if subject.pod.is_some_and(|pod| pod.opted_out) {
+            return false;
+        }
         let names_processes = self.only.iter().any(|selector| !matches!(selector, Selector::Port(_)));
         (!names_processes || self.only.iter().any(|selector| selector.is_process(subject)))
             && !self.except.iter().any(|selector| selector.is_process(subject))
@@ -220,6 +279,13 @@ impl Selection {
     }
 }
 
+/// Whether a pod was made by what was asked for, directly or not.
+fn is_made_by(pod: &Pod, wanted: &str) -> bool {
+    let (kind, name) = wanted.split_once('/').map_or((None, wanted), |(kind, name)| (Some(kind), name));
+    let is_kind = |known: &str| kind.is_none_or(|kind| kind.eq_ignore_ascii_case(known));
+    pod.owners.iter().any(|owner| is_kind(&owner.kind) && fits(name, &owner.name))
+}
+
 /// Whether a name is what was asked for, in which each `*` stands for any text.
 fn fits(wanted: &str, name: &str) -> bool {
     let Some((first, rest)) = wanted.split_once(WILDCARD) else { return wanted == name };
@@ -237,6 +303,16 @@ fn fits(wanted: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::kubernetes::Owner;
+
+    #[test]
+    fn a_pod_that_opted_out_is_not_traced_whoever_asks_for_it() {
+        let pod = Pod { name: "a".to_owned(), opted_out: true, ..Pod::default() };
+        let subject = Subject { tgid: 7, pod: Some(&pod), ..Subject::default() };
+        for only in [&[][..], &["pid:7"], &["pod:a"]] {
+            assert!(!selection(only, &[]).takes_process(&subject), "{only:?}");
+        }
+    }
 
     fn exe(tgid: u32, executable: Option<&str>) -> Subject<'_> {
         Subject { tgid, executable, ..Subject::default() }
@@ -276,7 +352,20 @@ mod tests {
 
     #[test]
     fn a_bad_selector_names_itself_and_the_forms() {
-        for text in ["nginx", "pid:x", "pid:0", "port:70000", "exe:", "user:", "container:abc", "cgroup:x", "pod:x"] {
+        for text in [
+            "nginx",
+            "pid:x",
+            "pid:0",
+            "port:70000",
+            "exe:",
+            "user:",
+            "container:abc",
+            "cgroup:x",
+            "label:x",
+            "label:=x",
+            "annotation:x",
+            "pod:",
+        ] {
             let error = text.parse::<Selector>().expect_err(text);
             assert!(error.to_string().contains(text) && error.to_string().contains("exe:NAME"), "{error}");
         }
@@ -284,6 +373,15 @@ mod tests {
 
     #[test]
     fn each_kind_of_selector_looks_at_its_own_part() {
+        let owner = |kind: &str, name: &str| Owner { kind: kind.to_owned(), name: name.to_owned(), uid: None };
+        let pod = Pod {
+            name: "shop-1-x".to_owned(),
+            namespace: "store".to_owned(),
+            owners: vec![owner("ReplicaSet", "shop-1"), owner("Deployment", "shop")],
+            labels: vec![("tier".to_owned(), "web".to_owned())],
+            annotations: vec![("example.com/a".to_owned(), "b=c".to_owned())],
+            ..Pod::default()
+        };
         let subject = Subject {
             tgid: 7,
             executable: Some("/usr/bin/python3.11"),
@@ -291,7 +389,8 @@ mod tests {
             container_id: Some("0123456789abcdef0123"),
             cgroup: Some("/system.slice/shop.service/workers"),
             unit: Some("shop.service"),
-            service: Some("shop"),
+            service: Some("shop".into()),
+            pod: Some(&pod),
         };
         for (text, expect) in [
             ("exe:python*", true),
@@ -311,6 +410,20 @@ mod tests {
             ("unit:*.scope", false),
             ("service:s*p", true),
             ("service:hop", false),
+            ("namespace:store", true),
+            ("namespace:st", false),
+            ("pod:shop-*", true),
+            ("pod:shop", false),
+            ("workload:shop", true),
+            ("workload:deployment/shop", true),
+            ("workload:StatefulSet/shop", false),
+            ("workload:shop-1*", true),
+            ("label:tier=web", true),
+            ("label:tier=*", true),
+            ("label:tier=db", false),
+            ("label:web=tier", false),
+            ("annotation:example.com/a=b=c", true),
+            ("annotation:example.com/a=", false),
         ] {
             assert_eq!(selection(&[text], &[]).takes_process(&subject), expect, "{text}");
             assert!(

@@ -103,7 +103,21 @@ fn schema_of(setting: &Setting) -> Json {
 fn selector() -> Json {
     let one = json!({ "type": ["string", "integer"] });
     let several = json!({ "anyOf": [one, { "type": "array", "items": one }] });
-    let names = ["exe", "pid", "port", "user", "container", "cgroup", "unit", "service"];
+    let names = [
+        "exe",
+        "pid",
+        "port",
+        "user",
+        "container",
+        "cgroup",
+        "unit",
+        "service",
+        "namespace",
+        "pod",
+        "workload",
+        "label",
+        "annotation",
+    ];
     let properties: Map<String, Json> = names.iter().map(|name| ((*name).to_owned(), several.clone())).collect();
     json!({ "anyOf": [
         { "type": "string", "pattern": format!("^({}):.", names.join("|")) },

@@ -17,6 +17,7 @@ pub(super) fn resource(service: &str) -> Arc<Resource> {
             Attribute { key: "service.name".into(), value: service.to_owned().into() },
             Attribute::new("process.pid", 4711),
         ],
+        ..Resource::default()
     })
 }
 
@@ -44,6 +45,7 @@ pub(super) fn client(n: u8, resource: &Arc<Resource>) -> Span {
         status: Status::Unset,
         resource: Arc::clone(resource),
         scope: Scope::L7,
+        awaits: None,
     }
 }
 
@@ -89,6 +91,7 @@ pub(super) fn connection(n: u8, resource: &Arc<Resource>) -> Span {
         links: [None; MAX_LINKS],
         kind: Kind::Internal,
         scope: Scope::L4,
+        awaits: None,
         ..client(n, resource)
     }
 }
@@ -146,7 +149,7 @@ pub(super) fn every_kind() -> Vec<Vec<Span>> {
     let mut bare = client(2, &Arc::new(Resource::default()));
     bare.attributes = vec![Attribute::new("", "")];
     (bare.name, bare.flags, bare.start_unix_ns, bare.end_unix_ns) = ("".into(), 0, 0, 0);
-    let mut backwards = client(3, &Arc::new(Resource { service: String::new(), attributes: all }));
+    let mut backwards = client(3, &Arc::new(Resource { attributes: all, ..Resource::default() }));
     backwards.parent = Some(SpanId([7; 8]));
     backwards.end_unix_ns = backwards.start_unix_ns - 1;
     let mut local_parent = server(4, &nginx);
@@ -207,6 +210,7 @@ pub(super) fn any_spans() -> impl Strategy<Value = Vec<Span>> {
                 status: if is_error { Status::Error } else { Status::Unset },
                 resource: Arc::clone(&resources[resource]),
                 scope: if is_connection { Scope::L4 } else { Scope::L7 },
+                awaits: None,
             }
         };
         spans.into_iter().map(span).collect()

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use wirespan_common::record::Endpoint;
 
+use super::kubernetes::{Address, Cluster, Pod};
+use super::naming::{self, InCluster};
 use crate::config::{Selection, Subject};
 
 /// What user space found out. The time is in the record's header.
@@ -22,6 +24,17 @@ pub enum Fact {
     Process(Process),
     /// From now on this is traced.
     Selection(Selection),
+    /// This machine is a node of a cluster.
+    Cluster(Cluster),
+    /// A pod of this machine.
+    Pod(Box<Pod>),
+    /// A pod is gone, for so long that nothing is told about it any more.
+    PodGone {
+        /// Its uid.
+        uid: String,
+    },
+    /// Who has an address, as far as the cluster knows.
+    Address(Box<Address>),
     /// A socket that was there before the probes.
     Socket(Socket),
     /// A socket that listens.
@@ -144,9 +157,9 @@ pub struct Program {
 }
 
 impl Process {
-    /// The process, as a selection sees it.
+    /// The process, in its pod if that is known, as a selection sees it.
     #[must_use]
-    pub fn subject(&self) -> Subject<'_> {
+    pub fn subject<'a>(&'a self, place: Option<InCluster<'a>>) -> Subject<'a> {
         Subject {
             tgid: self.tgid,
             executable: self.executable.as_deref(),
@@ -154,12 +167,13 @@ impl Process {
             container_id: self.container_id.as_deref(),
             cgroup: self.place.cgroup.as_deref(),
             unit: self.place.unit.as_deref(),
-            service: Some(self.service()).filter(|name| !name.is_empty()),
+            service: Some(naming::service(self, place)).filter(|name| !name.is_empty()),
+            pod: place.map(|place| place.pod),
         }
     }
 
-    /// `service.name`, by the first of: what it says of itself; the systemd unit of a program that an interpreter runs, whose
-    /// executable says nothing; the name of its executable. What Kubernetes says of its pod will stand second.
+    /// `service.name` outside of pods, by the first of: what it says of itself; the systemd unit of a program that an interpreter
+    /// runs, whose executable says nothing; the name of its executable.
     #[must_use]
     pub fn service(&self) -> &str {
         if let Some(name) = &self.service_name {

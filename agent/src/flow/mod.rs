@@ -7,6 +7,8 @@
 //! complete) is delivered before it.
 
 pub mod fact;
+pub mod kubernetes;
+pub mod naming;
 pub mod record;
 pub mod recording;
 pub mod table;

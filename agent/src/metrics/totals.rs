@@ -100,7 +100,7 @@ mod tests {
     use crate::trace::span::Resource;
 
     fn total(service: &str, role: Option<Role>, opened: u64) -> Total {
-        let resource = Arc::new(Resource { service: service.to_owned(), attributes: Vec::new() });
+        let resource = Arc::new(Resource { service: service.to_owned(), ..Resource::default() });
         Total { resource, role, opened, closed: 1, failed: 0, sent: 10, received: 20, retransmits: 0 }
     }
 

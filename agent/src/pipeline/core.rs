@@ -5,11 +5,13 @@ use std::sync::Arc;
 use wirespan_common::mode::Mode;
 use wirespan_common::record::Touch;
 
+use super::identity::{self, Identity};
 use super::recognise::Finding;
 use super::relate::{Place, Relations};
 use super::state::{Segment, State, Watch};
 use crate::config::{Connections, Options, Selection};
 use crate::flow::fact::Host;
+use crate::flow::kubernetes::{Cluster, Pod};
 use crate::flow::record::Record;
 use crate::flow::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role, Side};
 use crate::ledger::{Count, Ledger, Reason};
@@ -26,6 +28,7 @@ use crate::trace::span::{Scope, Span};
 pub(super) struct Core {
     pub(super) processes: Processes,
     pub(super) relations: Relations,
+    pub(super) identity: Identity,
     pub(super) totals: Totals,
     pub(super) spans: Vec<Span>,
     pub(super) steering: Vec<(Cookie, Mode)>,
@@ -44,6 +47,7 @@ impl Core {
         Self {
             processes: Processes::new(options.selection.clone()),
             relations: Relations::new(options.link_wait_ns, Arc::clone(&ledger)),
+            identity: Identity::new(Arc::clone(&ledger)),
             totals: Totals::default(),
             spans: Vec::new(),
             steering: Vec::new(),
@@ -71,6 +75,28 @@ impl Core {
     pub(super) fn select(&mut self, selection: &Selection) {
         self.options.selection = selection.clone();
         self.processes.select(selection.clone());
+    }
+
+    /// This machine is a node of a cluster.
+    pub(super) fn set_cluster(&mut self, cluster: &Cluster) {
+        self.processes.set_cluster(cluster);
+        self.identity.changed();
+    }
+
+    /// A pod of this machine is there, or has changed.
+    pub(super) fn learn_pod(&mut self, pod: &Pod) {
+        self.processes.learn_pod(pod);
+        self.identity.changed();
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Nanos) {
+        self.identity.tick(now, &mut self.processes, &mut self.spans);
+    }
+
+    /// Nothing more will come.
+    pub(super) fn release_all(&mut self, now: Nanos) {
+        self.identity.release_all(now, &mut self.processes, &mut self.spans);
     }
 
     /// Why a record is of no use to anyone, if it is.
@@ -248,7 +274,7 @@ impl Core {
         }
         let has_connection_span = self.options.connections == Connections::Spans;
         let (start_unix_ns, end_unix_ns) = self.clock.span(exchange.began.time, exchange.end);
-        let span = Span {
+        let mut span = Span {
             trace_id,
             span_id: request.span_id,
             parent: parent.map(|parent| parent.span_id),
@@ -264,7 +290,15 @@ impl Core {
             status: description.status,
             resource: self.processes.resource(facts.task.tgid),
             scope: Scope::L7,
+            awaits: None,
         };
+        let partner = match role {
+            Role::Client => self.relations.family.who_answered(request.node),
+            Role::Server => request.client_tgid,
+        };
+        let question = Some(identity::question(facts, role));
+        let subject = identity::Subject { tgid: facts.task.tgid, partner, question, end: exchange.end };
+        self.identity.tell(&mut span, subject, &mut state.peer, &self.processes);
         self.relations.family.finish(request.node, span, exchange.end, &mut self.spans);
     }
 
@@ -286,7 +320,11 @@ impl Core {
         };
         if self.processes.is_wanted(facts.task.tgid) {
             let resource = self.processes.resource(facts.task.tgid);
-            self.spans.push(connection::span(facts, role, &lineage, &part, self.clock, resource));
+            let mut span = connection::span(facts, role, &lineage, &part, self.clock, resource);
+            let question = role.map(|role| identity::question(facts, role));
+            let subject = identity::Subject { tgid: facts.task.tgid, partner: 0, question, end };
+            self.identity.tell(&mut span, subject, &mut state.peer, &self.processes);
+            self.spans.push(span);
         }
         state.segment =
             Segment { number: number.saturating_add(1), start: Some(end), before: Reported::now(facts), requests: 0 };

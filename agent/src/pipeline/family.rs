@@ -71,6 +71,16 @@ impl Family {
         }
     }
 
+    /// A process of this machine received a client's request.
+    pub(super) fn answered_by(&mut self, client: Node, tgid: u32) {
+        self.ancestry.set_answered_by(client, tgid);
+    }
+
+    /// The process of this machine that received a client's request, 0 for unknown.
+    pub(super) fn who_answered(&self, client: Node) -> u32 {
+        self.ancestry.answered_by(client)
+    }
+
     /// A request will have no span, or its connection is gone.
     pub(super) fn drop(&mut self, request: &Request) {
         self.calls.remove(&request.node);

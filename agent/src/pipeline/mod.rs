@@ -2,16 +2,19 @@
 //!
 //! One record at a time: [`Pipeline`] reads it, `flow` finds its connection and calls the [`core`], which decides
 //! whether the connection is traced, which protocol is spoken (`recognise`), and makes spans of what the parser says.
+//! Who is at its ends, in a cluster, is `identity`'s business.
 //! What a connection's ends are to each other is `relate`'s business, what the requests of a process are to each other
 //! `family`'s, what is kept per connection is in `state`.
 
 mod core;
 mod family;
+mod identity;
 mod recognise;
 mod relate;
 mod state;
 
 use std::mem;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use wirespan_common::mode::Mode;
@@ -35,6 +38,8 @@ pub struct Pipeline {
     ledger: Arc<Ledger>,
     /// The latest time seen in a record.
     now: Nanos,
+    /// Spans that were there before the record.
+    before: usize,
 }
 
 /// What comes out of a [`Pipeline`]. The caller empties it.
@@ -44,6 +49,8 @@ pub struct Output {
     pub spans: Vec<Span>,
     /// How much the kernel should copy of which connection from now on.
     pub steering: Vec<(Cookie, Mode)>,
+    /// Addresses of which it should be found out who has them.
+    pub asks: Vec<IpAddr>,
 }
 
 impl Pipeline {
@@ -51,7 +58,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(options: Options, ledger: Arc<Ledger>) -> Self {
         let flows = Flows::new(options.max_connections);
-        Self { flows, core: Core::new(options, Arc::clone(&ledger)), ledger, now: Nanos(0) }
+        Self { flows, core: Core::new(options, Arc::clone(&ledger)), ledger, now: Nanos(0), before: 0 }
     }
 
     /// Takes a record of the kernel plane or a fact, and appends what follows from it to `out`.
@@ -70,6 +77,7 @@ impl Pipeline {
         self.lend(out);
         self.learn(&decoded);
         self.core.relations.family.tick(self.now, &mut self.core.spans);
+        self.core.tick(self.now);
         self.flows.push(&decoded, &mut self.core, &self.ledger);
         // A timer that was due may have touched other connections: only what the record itself met decides.
         let dropped = self.core.take_dropped(&decoded);
@@ -86,6 +94,7 @@ impl Pipeline {
         self.lend(out);
         self.flows.finish(self.now, &mut self.core, &self.ledger);
         self.core.relations.family.release_all(&mut self.core.spans);
+        self.core.release_all(self.now);
         self.hand_over(out);
     }
 
@@ -99,6 +108,12 @@ impl Pipeline {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.flows.len()
+    }
+
+    /// How many addresses are known, or asked for.
+    #[must_use]
+    pub fn addresses(&self) -> usize {
+        self.core.identity.addresses()
     }
 
     /// What is no business of `flow`: the machine and its processes.
@@ -120,6 +135,10 @@ impl Pipeline {
             Record::Fact { fact: Fact::Clock { boot_to_unix_ns }, .. } => self.core.set_clock(*boot_to_unix_ns),
             Record::Fact { fact: Fact::Process(process), .. } => self.core.processes.learn(process.clone()),
             Record::Fact { fact: Fact::Selection(selection), .. } => self.core.select(selection),
+            Record::Fact { fact: Fact::Cluster(cluster), .. } => self.core.set_cluster(cluster),
+            Record::Fact { fact: Fact::Pod(pod), .. } => self.core.learn_pod(pod),
+            Record::Fact { fact: Fact::PodGone { uid }, .. } => self.core.processes.forget_pod(uid),
+            Record::Fact { time, fact: Fact::Address(address) } => self.core.identity.learn(*time, address),
             Record::Segment { .. }
             | Record::Socket(_)
             | Record::Touch(_)
@@ -131,9 +150,12 @@ impl Pipeline {
     /// Spans are large: the core writes them to where they are wanted.
     fn lend(&mut self, out: &mut Output) {
         mem::swap(&mut self.core.spans, &mut out.spans);
+        self.before = self.core.spans.len();
     }
 
     fn hand_over(&mut self, out: &mut Output) {
+        self.core.identity.sift(&mut self.core.spans, self.before);
+        self.core.identity.take_asks(&mut out.asks);
         mem::swap(&mut self.core.spans, &mut out.spans);
         // Most records bring nothing.
         if !self.core.steering.is_empty() {

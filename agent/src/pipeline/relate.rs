@@ -132,7 +132,12 @@ impl Relations {
             (Role::Client, _) => {
                 request.keys.into_iter().flatten().for_each(|key| self.requests.release(key, facts.cookie, end));
             }
-            (Role::Server, Some(_)) => {}
+            // Who answers may not have been known when it was asked.
+            (Role::Server, Some(_)) => {
+                if let Some(node) = request.client_node {
+                    self.family.answered_by(node, facts.task.tgid);
+                }
+            }
             // The client's end may have been told about after this one.
             (Role::Server, None) => {
                 if self.find_client(facts, request) {
@@ -186,6 +191,7 @@ impl Relations {
             request.client_tgid = end.tgid;
             if let Some(node) = end.node {
                 self.family.join(request.node, node);
+                self.family.answered_by(node, facts.task.tgid);
             }
         }
         is_ambiguous

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use wirespan_common::mode::Mode;
 use wirespan_common::record::TaskId;
 
+use super::identity::Said;
 use super::recognise::Recognition;
 use crate::flow::{At, Direction, Facts, Nanos, Role};
 use crate::ledger::Reason;
@@ -53,6 +54,8 @@ pub(super) struct State {
     pub(super) reader: TaskId,
     /// When the last exchange was over, and its answer was taken.
     pub(super) free_since: Option<Nanos>,
+    /// What was said last of who is at the other end.
+    pub(super) peer: Option<Box<Said>>,
     /// The last call, if nobody was seen to take its answer yet.
     pub(super) unheard: Option<Handle>,
 }

@@ -11,6 +11,8 @@ use super::stat::same_start;
 use crate::config::{Need, Selection, Subject};
 use crate::flow::Nanos;
 use crate::flow::fact::Process;
+use crate::flow::kubernetes::{Cluster, Pod};
+use crate::trace::pods::Pods;
 
 /// Processes kept at once, the ended ones of the last [`EXIT_GRACE_NS`] included: about 1 KiB each. Beyond that, a
 /// process is described when it is needed and then forgotten.
@@ -44,6 +46,9 @@ pub struct Table<L> {
     selection: Selection,
     /// What must be known of a process to decide about it. If that is nothing, nothing is looked up only to decide.
     need: Need,
+    pods: Pods,
+    /// Whether some pod ever asked not to be traced: then it must be known of each process which pod it is in.
+    has_opted_out: bool,
     processes: HashMap<u32, Known>,
     introduced: PidSet,
     /// Ended processes in the order of their ends: when, and which.
@@ -60,6 +65,8 @@ impl<L: Lookup> Table<L> {
             lookup,
             need: selection.need(),
             selection,
+            pods: Pods::default(),
+            has_opted_out: false,
             processes: HashMap::new(),
             introduced: PidSet::default(),
             ended: VecDeque::new(),
@@ -73,13 +80,40 @@ impl<L: Lookup> Table<L> {
     ///
     /// Takes about 0.1 ms for each process if more must be known of it than its executable.
     pub fn select(&mut self, selection: Selection, decisions: &mut Vec<Decision>) {
-        self.need = selection.need();
+        self.need = if self.has_opted_out { Need::Look } else { selection.need() };
         self.selection = selection;
-        let ids: Vec<u32> = self.processes.iter().filter(|(_, known)| !known.ended).map(|(&tgid, _)| tgid).collect();
-        for tgid in ids {
-            self.look_to_decide(tgid);
-            self.decide(tgid, decisions);
+        self.decide_all(decisions);
+    }
+
+    /// Something new is known of the cluster. Services may be named otherwise from now on.
+    pub fn learn_cluster(&mut self, cluster: &Cluster, decisions: &mut Vec<Decision>) {
+        self.pods.set_cluster(cluster);
+        self.decide_living(|_| true, decisions);
+    }
+
+    /// A pod is there, or has changed. Decides about each of its processes.
+    ///
+    /// When the first pod asks not to be traced, each process is looked at, which takes about 0.1 ms.
+    pub fn learn_pod(&mut self, pod: &Pod, decisions: &mut Vec<Decision>) {
+        self.pods.learn(pod);
+        if pod.opted_out && !self.has_opted_out {
+            self.has_opted_out = true;
+            if self.need < Need::Look {
+                self.need = Need::Look;
+                self.decide_all(decisions);
+                return;
+            }
         }
+        let is_its = |process: &Process| {
+            let uid = process.place.pod_uid.as_ref();
+            uid.is_some() && (uid == Some(&pod.uid) || uid == pod.static_uid.as_ref())
+        };
+        self.decide_living(is_its, decisions);
+    }
+
+    /// A pod is gone, for long.
+    pub fn forget_pod(&mut self, uid: &str) {
+        self.pods.forget(uid);
     }
 
     /// Takes in the processes that were there before the probes; decides about each.
@@ -128,7 +162,7 @@ impl<L: Lookup> Table<L> {
             return None;
         }
         let mut process = self.describe(tgid)?;
-        process.deselected = !self.selection.takes_process(&process.subject());
+        process.deselected = !self.selection.takes_process(&process.subject(self.pods.place_of(&process)));
         Some(process)
     }
 
@@ -232,6 +266,26 @@ impl<L: Lookup> Table<L> {
         }
     }
 
+    /// Looks at each living process if that is needed, and decides about it.
+    fn decide_all(&mut self, decisions: &mut Vec<Decision>) {
+        let ids: Vec<u32> = self.processes.iter().filter(|(_, known)| !known.ended).map(|(&tgid, _)| tgid).collect();
+        for tgid in ids {
+            self.look_to_decide(tgid);
+            self.decide(tgid, decisions);
+        }
+    }
+
+    /// Decides anew about some living processes, by what is known of them.
+    fn decide_living(&mut self, is_meant: impl Fn(&Process) -> bool, decisions: &mut Vec<Decision>) {
+        if self.need < Need::Look {
+            return;
+        }
+        let living = self.processes.iter().filter(|(_, known)| !known.ended);
+        let meant = living.filter(|(_, known)| known.seen.as_deref().is_some_and(&is_meant));
+        let ids: Vec<u32> = meant.map(|(&tgid, _)| tgid).collect();
+        ids.into_iter().for_each(|tgid| self.decide(tgid, decisions));
+    }
+
     /// Looks at a process if that is needed to decide about it.
     fn look_to_decide(&mut self, tgid: u32) {
         if self.need < Need::Look {
@@ -255,7 +309,10 @@ impl<L: Lookup> Table<L> {
     fn decide(&mut self, tgid: u32, decisions: &mut Vec<Decision>) {
         if let Some(known) = self.processes.get_mut(&tgid) {
             let executable = known.executable.as_deref();
-            let seen = known.seen.as_ref().map(|seen| Subject { executable, ..seen.subject() });
+            let seen = known.seen.as_deref().map(|seen| {
+                let place = self.pods.place_of(seen);
+                Subject { executable, ..seen.subject(place) }
+            });
             let taken =
                 self.selection.takes_process(&seen.unwrap_or(Subject { tgid, executable, ..Subject::default() }));
             if known.deselected == taken {

@@ -414,3 +414,59 @@ fn running(tgid: u32, start_ns: u64, executable: &str) -> Running {
     let comm = file_name(executable).expect("a name").to_owned();
     Running { tgid, parent: 0, start_ns, comm, executable: Some(executable.to_owned()) }
 }
+
+/// A process of a pod runs.
+fn run_in_pod(machine: &Machine, tgid: u32, uid: &str) {
+    machine.run(tgid, SECOND, "/bin/app");
+    let place = crate::flow::fact::Place { pod_uid: Some(uid.to_owned()), ..Default::default() };
+    *machine.processes.borrow_mut().get_mut(&tgid).expect("it runs").place = place;
+}
+
+/// What is decided when a pod is told.
+fn learn(table: &mut Table<Machine>, pod: &Pod) -> Vec<(u32, bool)> {
+    let mut decisions = Vec::new();
+    table.learn_pod(pod, &mut decisions);
+    decisions.iter().map(|decision| (decision.tgid, decision.taken)).collect()
+}
+
+#[test]
+fn a_pod_that_opts_out_is_not_traced_any_more_until_it_opts_in() {
+    let machine = Machine::default();
+    let mut table = machine.table(&[], &[]);
+    table.learn_cluster(&Cluster::default(), &mut Vec::new());
+    run_in_pod(&machine, 7, "quiet");
+    run_in_pod(&machine, 8, "other");
+    observe(&mut table, &[fork(7, SECOND, 1, "app"), fork(8, SECOND, 1, "app")]);
+    assert_eq!(table.introduce(7).map(|process| process.deselected), Some(false));
+    let pod = |uid: &str, opted_out| Pod { uid: uid.to_owned(), opted_out, ..Pod::default() };
+    assert_eq!(learn(&mut table, &pod("other", false)), []);
+    assert_eq!(learn(&mut table, &pod("quiet", true)), [(7, false)]);
+    assert_eq!(table.introduce(7).map(|process| process.deselected), Some(true), "it is introduced again");
+    run_in_pod(&machine, 9, "quiet");
+    assert_eq!(observe(&mut table, &[fork(9, SECOND, 7, "app")]), [(9, false)], "its children, too");
+    let mut back = learn(&mut table, &pod("quiet", false));
+    back.sort_unstable();
+    assert_eq!(back, [(7, true), (9, true)]);
+}
+
+#[test]
+fn pods_are_selected_by_what_the_cluster_says_of_them_once_it_does() {
+    let machine = Machine::default();
+    let mut table = machine.table(&["namespace:shop"], &["label:tier=db"]);
+    table.learn_cluster(&Cluster::default(), &mut Vec::new());
+    run_in_pod(&machine, 7, "web");
+    run_in_pod(&machine, 8, "db");
+    let mut decisions =
+        observe(&mut table, &[exec(SECOND, 7, SECOND, "/bin/app"), exec(SECOND, 8, SECOND, "/bin/app")]);
+    decisions.sort_unstable();
+    assert_eq!(decisions, [(7, false), (8, false)], "nothing is known yet");
+    let pod = |uid: &str, labels: Vec<(String, String)>| Pod {
+        uid: uid.to_owned(),
+        namespace: "shop".to_owned(),
+        labels,
+        ..Pod::default()
+    };
+    assert_eq!(learn(&mut table, &pod("web", Vec::new())), [(7, true)]);
+    assert_eq!(learn(&mut table, &pod("db", vec![("tier".to_owned(), "db".to_owned())])), []);
+    assert_eq!(learn(&mut table, &pod("db", Vec::new())), [(8, true)]);
+}

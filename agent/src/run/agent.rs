@@ -1,6 +1,7 @@
 //! The agent's one loop: records from the source, facts put in before the records that need them, everything to the
 //! sink, and what the sink wants copied back to the source.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -48,6 +49,9 @@ pub(crate) trait Sink {
 
     /// Passes on what has been made of the records so far, and gives what is to be copied of connections from now on.
     fn flush(&mut self, steering: &mut Vec<(Cookie, Mode)>);
+
+    /// Gives the addresses of which it should be found out who has them.
+    fn take_asks(&mut self, _asks: &mut Vec<IpAddr>) {}
 
     /// What is to be said besides the ledger when a report is asked for: lines, or nothing.
     fn report(&self) -> String {
@@ -182,6 +186,18 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         self.intake.fact(self.read_until, &Fact::Selection(selection.clone()));
         self.intake.table.select(selection, &mut self.intake.decisions);
         self.pass_on();
+    }
+
+    /// Something was found out about the cluster.
+    pub(crate) fn tell(&mut self, fact: &Fact) {
+        let Intake { table, decisions, .. } = &mut self.intake;
+        match fact {
+            Fact::Cluster(cluster) => table.learn_cluster(cluster, decisions),
+            Fact::Pod(pod) => table.learn_pod(pod, decisions),
+            Fact::PodGone { uid } => table.forget_pod(uid),
+            _ => {}
+        }
+        self.intake.fact(self.read_until, fact);
     }
 
     /// Detaches, and works on all that is left. Gives back the sink.

@@ -134,6 +134,10 @@ fn name(fact: &Fact) -> String {
         Fact::Listener(_) => "listener".to_owned(),
         Fact::Selection(Selection { only, except }) => format!("selection {} {}", only.len(), except.len()),
         Fact::Kernel { attempted, ring_full } => format!("kernel {attempted} {ring_full}"),
+        Fact::Cluster(_) => "cluster".to_owned(),
+        Fact::Pod(pod) => format!("pod {}", pod.name),
+        Fact::PodGone { uid } => format!("pod {uid} is gone"),
+        Fact::Address(told) => format!("address {}", told.address),
         Fact::Tick => "tick".to_owned(),
     }
 }

@@ -20,6 +20,7 @@ use wirespan::config::Options;
 use wirespan::export::{self, ConsoleFormat, Outputs};
 use wirespan::flow::Nanos;
 use wirespan::flow::fact::Host;
+use wirespan::k8s::{self, Kubernetes};
 use wirespan::ledger::Ledger;
 use wirespan::metrics::{self, Desk, Listener};
 use wirespan::probe::{self, Plane, Verdict};
@@ -42,6 +43,8 @@ use crate::settings::{Settings, Sources};
 
 /// When nothing comes, signals are looked for this often.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
+/// What is new of a cluster is told in the rounds, so much in each: the kernel's records do not wait long.
+const NEWS_PER_ROUND: usize = 256;
 /// How long what is waiting may take to be delivered at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -72,6 +75,7 @@ pub(crate) fn run(sources: Sources, settings: Settings) -> Result<(), Failure> {
     // From here on nothing is opened to be written, and threads may be started.
     session.confine()?;
     let ledger = Arc::clone(&session.ledger);
+    session.ask_cluster()?;
     let sends = otlp.is_some();
     let outputs = Outputs::start(export::Config { console, otlp }, Arc::clone(&ledger))
         .map_err(|error| Failure::Output(error.to_string()))?;
@@ -91,6 +95,7 @@ pub(crate) fn record(args: &RecordArgs, sources: Sources, settings: Settings) ->
     let ledger = Arc::clone(&session.ledger);
     let recorder = Recorder::create(&args.file, options, Arc::clone(&ledger))?;
     session.confine()?;
+    session.ask_cluster()?;
     let (sink, ended) = session.trace(recorder, args.seconds.map(Duration::from_secs))?;
     let written = sink.finish();
     say(&ledger);
@@ -126,6 +131,10 @@ struct Session {
     before: Before,
     /// The configuration, if it changes.
     reload: Reload,
+    /// Who is to be asked for pods, if anybody.
+    cluster: Option<k8s::Config>,
+    /// Who is asked.
+    kubernetes: Option<Kubernetes>,
 }
 
 impl Session {
@@ -148,8 +157,22 @@ impl Session {
         let inside = ProcFs::new(configured.arguments);
         let outside = inside.outside_only();
         let table = Table::new(Bounded::new(inside, outside), configured.options.selection);
+        let cluster = configured.kubernetes;
         let reload = Reload::new(sources, configured.resolved);
-        Ok(Self { signals, plane, verdicts, table, ledger: Arc::default(), desk: None, since, before, reload })
+        let ledger = Arc::default();
+        Ok(Self {
+            signals,
+            plane,
+            verdicts,
+            table,
+            ledger,
+            desk: None,
+            since,
+            before,
+            reload,
+            cluster,
+            kubernetes: None,
+        })
     }
 
     /// Answers from now on who asks for metrics.
@@ -168,6 +191,17 @@ impl Session {
         Ok(())
     }
 
+    /// Begins to ask a cluster who the pods of this machine are, if it is a node.
+    fn ask_cluster(&mut self) -> Result<(), Failure> {
+        if let Some(config) = self.cluster.take() {
+            say(&format_args!("kubernetes: this is the node {}", config.node));
+            let started = Kubernetes::start(config);
+            let failed = |error| Failure::Other(format!("cannot start the thread that asks the cluster: {error}"));
+            self.kubernetes = Some(started.map_err(failed)?);
+        }
+        Ok(())
+    }
+
     /// Gives up every right that is not needed any more. Threads that are started later are born without them.
     fn confine(&mut self) -> Result<(), Failure> {
         let verdict = privileges::confine(&mut self.plane)?;
@@ -178,7 +212,7 @@ impl Session {
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, desk, since, before, mut reload, .. } = self;
+        let Self { signals, plane, table, ledger, desk, since, before, mut reload, kubernetes, .. } = self;
         let host = host()?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
@@ -194,18 +228,26 @@ impl Session {
         notify(NotifyState::Ready);
 
         let end = within.map(|within| Nanos(SystemClock.now().0.saturating_add(within.as_nanos() as u64)));
-        let ended = rounds(&mut agent, &signals, &ledger, desk.as_ref(), &mut reload, end);
+        let beside =
+            Beside { signals: &signals, ledger: &ledger, desk: desk.as_ref(), kubernetes: kubernetes.as_ref() };
+        let ended = rounds(&mut agent, &beside, &mut reload, end);
         notify(NotifyState::Stopping);
         Ok((agent.finish(), ended))
     }
 }
 
+/// What is looked at between two rounds.
+struct Beside<'a> {
+    signals: &'a Signals,
+    ledger: &'a Ledger,
+    desk: Option<&'a Desk>,
+    kubernetes: Option<&'a Kubernetes>,
+}
+
 /// Rounds until told to end.
 fn rounds<S, K, L, C>(
     agent: &mut Agent<S, K, L, C>,
-    signals: &Signals,
-    ledger: &Ledger,
-    desk: Option<&Desk>,
+    beside: &Beside<'_>,
     reload: &mut Reload,
     end: Option<Nanos>,
 ) -> Result<(), Failure>
@@ -215,8 +257,15 @@ where
     L: wirespan::proc::describe::Lookup,
     C: Clock,
 {
+    let &Beside { signals, ledger, desk, kubernetes } = beside;
+    let mut asks = Vec::new();
     while !signals.end() && end.is_none_or(|end| SystemClock.now() < end) {
         agent.step();
+        if let Some(kubernetes) = kubernetes {
+            kubernetes.news().take(NEWS_PER_ROUND).for_each(|fact| agent.tell(&fact));
+            agent.sink().take_asks(&mut asks);
+            asks.drain(..).for_each(|address| kubernetes.ask(address));
+        }
         if signals.take_report() {
             agent.account();
             say_report(&agent.sink().report(), ledger);

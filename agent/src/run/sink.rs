@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter};
 use std::mem;
+use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +75,10 @@ impl Sink for Spans {
     fn flush(&mut self, steering: &mut Vec<(Cookie, Mode)>) {
         self.outputs.send(mem::take(&mut self.output.spans));
         steering.append(&mut self.output.steering);
+    }
+
+    fn take_asks(&mut self, asks: &mut Vec<IpAddr>) {
+        asks.append(&mut self.output.asks);
     }
 
     fn report(&self) -> String {
@@ -149,6 +154,10 @@ impl Sink for Recorder {
         steering.append(&mut self.output.steering);
         let result = self.writer.flush();
         self.note(result);
+    }
+
+    fn take_asks(&mut self, asks: &mut Vec<IpAddr>) {
+        asks.append(&mut self.output.asks);
     }
 
     fn failure(&mut self) -> Option<Failure> {

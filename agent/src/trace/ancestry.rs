@@ -39,6 +39,8 @@ struct Person {
     /// Its trace, if nothing else is found out; the final one once its span was given away.
     trace_id: TraceId,
     parent: Parent,
+    /// The process that answered it, 0 for unknown.
+    answered_by: u32,
 }
 
 /// Requests that are over and kept for children that come later, about 50 bytes each.
@@ -61,7 +63,7 @@ impl Ancestry {
 
     /// A request begins. `trace_id` is its trace unless it has a parent.
     pub fn born(&mut self, span_id: SpanId, trace_id: TraceId) -> Node {
-        self.people.insert(Person { span_id, trace_id, parent: Parent::None })
+        self.people.insert(Person { span_id, trace_id, parent: Parent::None, answered_by: 0 })
     }
 
     /// Its parent is known, or known to be undecided.
@@ -69,6 +71,19 @@ impl Ancestry {
         if let Some(person) = self.people.get_mut(node) {
             person.parent = parent;
         }
+    }
+
+    /// A process of this machine received it.
+    pub fn set_answered_by(&mut self, node: Node, tgid: u32) {
+        if let Some(person) = self.people.get_mut(node).filter(|_| tgid != 0) {
+            person.answered_by = tgid;
+        }
+    }
+
+    /// The process of this machine that received it, 0 for unknown.
+    #[must_use]
+    pub fn answered_by(&self, node: Node) -> u32 {
+        self.people.get(node).map_or(0, |person| person.answered_by)
     }
 
     /// Its parent as far as it is known; `None` if the request is forgotten.

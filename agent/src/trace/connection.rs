@@ -122,6 +122,7 @@ pub fn span(
         status: if failure.is_some() { Status::Error } else { Status::Unset },
         resource,
         scope: Scope::L4,
+        awaits: None,
     }
 }
 

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use wirespan_common::record::Task;
 
+use super::pods::Pods;
 use super::resource::resource;
 use super::span::Resource;
 use crate::config::{Selection, Subject};
 use crate::flow::fact::Process;
+use crate::flow::kubernetes::{Cluster, Pod};
 
 /// The process table.
 #[derive(Debug, Default)]
 pub struct Processes {
     host: String,
     selection: Selection,
+    pods: Pods,
     known: HashMap<u32, Entry>,
     /// Dead processes, in the order in which they died: the first to be forgotten.
     dead: VecDeque<(u32, u64)>,
@@ -57,6 +60,52 @@ impl Processes {
         name.clone_into(&mut self.host);
         self.nobody = None;
         self.known.values_mut().for_each(|entry| entry.resource = None);
+    }
+
+    /// Something new is known of the cluster.
+    pub fn set_cluster(&mut self, cluster: &Cluster) {
+        self.pods.set_cluster(cluster);
+        self.nobody = None;
+        self.known.values_mut().for_each(|entry| entry.resource = None);
+    }
+
+    /// A pod is there, or has changed.
+    pub fn learn_pod(&mut self, pod: &Pod) {
+        self.pods.learn(pod);
+        let is_its = |uid: &Option<String>| uid.as_ref() == Some(&pod.uid) || (uid.is_some() && *uid == pod.static_uid);
+        let its = self.known.values_mut().filter(|entry| is_its(&entry.process.place.pod_uid));
+        its.for_each(|entry| entry.resource = None);
+    }
+
+    /// A pod is gone, for long. What was said of its processes stays.
+    pub fn forget_pod(&mut self, uid: &str) {
+        self.pods.forget(uid);
+    }
+
+    /// What is known of Kubernetes.
+    #[must_use]
+    pub const fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// The pod of a process.
+    #[must_use]
+    pub fn pod_of(&self, tgid: u32) -> Option<&Arc<Pod>> {
+        self.pods.of(&self.known.get(&tgid)?.process)
+    }
+
+    /// `service.name` of a process that is in no container: what is in one is somebody's whom Kubernetes knows.
+    #[must_use]
+    pub fn service_of(&self, tgid: u32) -> Option<String> {
+        let process = &self.known.get(&tgid)?.process;
+        let is_contained = process.container_id.is_some() || process.place.pod_uid.is_some();
+        Some(process.service()).filter(|name| !is_contained && !name.is_empty()).map(str::to_owned)
+    }
+
+    /// The birth of a process, by which it is the same later on.
+    #[must_use]
+    pub fn birth(&self, tgid: u32) -> Option<u64> {
+        self.known.get(&tgid).map(|entry| entry.process.start_ns)
     }
 
     /// Something else is traced from now on. What is known of processes was decided by what was traced before; user space
@@ -109,7 +158,7 @@ impl Processes {
         // It may have been born into another namespace, as its first.
         (process.inner_pid, process.pid_namespace) = (None, None);
         if !self.selection.is_everything() {
-            process.deselected = !self.selection.takes_process(&process.subject());
+            process.deselected = !self.selection.takes_process(&process.subject(self.pods.place_of(&process)));
         }
         self.epoch += u64::from(process.deselected);
         self.insert(process);
@@ -132,7 +181,7 @@ impl Processes {
             |entry| entry.process.clone(),
         );
         let mut process = Process { name, executable, program: Box::default(), ..before };
-        process.deselected = !self.selection.takes_process(&process.subject());
+        process.deselected = !self.selection.takes_process(&process.subject(self.pods.place_of(&process)));
         self.insert(process);
     }
 
@@ -148,13 +197,13 @@ impl Processes {
 
     /// The resource of a process; that of nobody in particular where the id is not known.
     pub fn resource(&mut self, tgid: u32) -> Arc<Resource> {
-        let host = &self.host;
+        let (host, pods) = (&self.host, &self.pods);
         match self.known.get_mut(&tgid) {
             Some(entry) => {
                 let process = &entry.process;
-                Arc::clone(entry.resource.get_or_insert_with(|| Arc::new(resource(host, Some(process)))))
+                Arc::clone(entry.resource.get_or_insert_with(|| Arc::new(resource(host, Some(process), pods))))
             }
-            None => Arc::clone(self.nobody.get_or_insert_with(|| Arc::new(resource(host, None)))),
+            None => Arc::clone(self.nobody.get_or_insert_with(|| Arc::new(resource(host, None, pods)))),
         }
     }
 

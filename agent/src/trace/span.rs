@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::link::Tie;
+use super::peers::Question;
+use crate::flow::Nanos;
 use crate::text::Text;
 
 /// 16 bytes, never all zero.
@@ -52,6 +54,23 @@ pub struct Span {
     pub resource: Arc<Resource>,
     /// What it is a span of.
     pub scope: Scope,
+    /// What it waits for before it is given away.
+    pub awaits: Option<Box<Awaits>>,
+}
+
+/// Who a span is of or speaks to is still to be found out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Awaits {
+    /// The process that it is of.
+    pub tgid: u32,
+    /// Its birth.
+    pub start_ns: u64,
+    /// The process at the other end, 0 for unknown.
+    pub partner: u32,
+    /// Who is at the other end, if that is asked.
+    pub question: Option<Question>,
+    /// It waits no longer than until then.
+    pub until: Nanos,
 }
 
 /// OTLP span kinds, with OTLP's numbers.
@@ -128,8 +147,30 @@ pub enum Value {
 pub struct Resource {
     /// `service.name`, also among the attributes.
     pub service: String,
+    /// What is still to be found out.
+    pub lacks: Option<Lack>,
     /// All attributes.
     pub attributes: Vec<Attribute>,
+}
+
+/// What is not known of who somebody is, though there must be something to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Its pod: only the uid is known.
+    Pod,
+    /// Which container of its pod it is in.
+    Container,
+}
+
+impl Lack {
+    /// As it is written.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Container => "container",
+        }
+    }
 }
 
 impl Attribute {

@@ -110,7 +110,7 @@ fn a_span_that_says_nothing_is_shown() {
 fn what_comes_from_the_wire_cannot_control_the_terminal() {
     const EVIL: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{7f}";
     let evil = || EVIL.to_owned();
-    let service = Arc::new(Resource { service: evil(), attributes: Vec::new() });
+    let service = Arc::new(Resource { service: evil(), ..Resource::default() });
     let mut request = fixture::server(1, &service);
     request.name = evil().into();
     request.status = Status::Error;

@@ -6,7 +6,7 @@ use wirespan_common::record::{Header, Segment, Socket, Task};
 use super::super::*;
 use super::world::{Call, World};
 
-fn replay(records: &[Vec<u8>]) -> Vec<Span> {
+pub(super) fn replay(records: &[Vec<u8>]) -> Vec<Span> {
     let mut out = Output::default();
     let mut pipeline = Pipeline::new(Options::default(), Arc::new(Ledger::default()));
     records.iter().for_each(|record| pipeline.push(record, &mut out));

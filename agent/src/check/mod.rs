@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use wirespan::export::otlp;
+use wirespan::k8s;
 
 use self::report::{Item, Report, State};
 use crate::cli::{CheckArgs, CheckFormat};
@@ -53,7 +54,7 @@ fn examine(args: &CheckArgs) -> Report {
             return Report::new(host, attempt, vec![item]);
         }
     };
-    Report::new(host, attempt, vec![configuration(&settings), exporter(&settings)])
+    Report::new(host, attempt, vec![configuration(&settings), exporter(&settings), kubernetes(&settings)])
 }
 
 /// `run` refuses to start with files that anybody may change.
@@ -82,4 +83,29 @@ fn exporter(settings: &Settings) -> Item {
         Ok(()) => Item::new("exporter", State::Ok, format!("{place} took an empty request")),
         Err(why) => Item::new("exporter", State::Degraded, format!("{place}: {why}")),
     }
+}
+
+/// What the API server lets the agent ask, if it is to be asked.
+fn kubernetes(settings: &Settings) -> Item {
+    let item = |state, says: String| Item::new("kubernetes", state, says);
+    let Some(config) = &settings.kubernetes else {
+        let why = match settings.resolved.text("kubernetes.enabled") {
+            Some("off") => "kubernetes.enabled is off",
+            _ => "there is no service account here, and no kubernetes.kubeconfig",
+        };
+        return item(State::Ok, format!("not asked for: {why}"));
+    };
+    let findings = match k8s::check(config) {
+        Ok(findings) => findings,
+        Err(error) => return item(State::Degraded, error.to_string()),
+    };
+    let problems: Vec<String> = findings
+        .iter()
+        .filter_map(|finding| Some(format!("{}: {}", finding.kind, finding.problem.as_deref()?)))
+        .collect();
+    if problems.is_empty() {
+        let kinds: Vec<&str> = findings.iter().map(|finding| finding.kind).collect();
+        return item(State::Ok, format!("node {}; may ask for {}", config.node, kinds.join(", ")));
+    }
+    item(State::Degraded, format!("node {}; {}", config.node, problems.join("; ")))
 }

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct CoreState {
     /// Connections that are being followed.
     pub connections: usize,
+    /// Addresses of others that are remembered, or being asked for.
+    pub addresses: usize,
     /// Totals of connections, if they were asked for.
     pub totals: Vec<Total>,
 }
@@ -76,7 +78,7 @@ mod tests {
     fn a_question_is_answered_once() {
         let (asker, desk) = desk();
         assert!(desk.question().is_none());
-        let state = CoreState { connections: 7, totals: Vec::new() };
+        let state = CoreState { connections: 7, addresses: 0, totals: Vec::new() };
         let core = std::thread::spawn({
             let state = state.clone();
             move || loop {

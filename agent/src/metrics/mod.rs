@@ -5,6 +5,7 @@
 //! core knows it is asked for ([`desk`]), and it answers between two rounds, without a lock; the rest comes from `/proc`
 //! when somebody asks ([`own`], [`kernel`]).
 
+mod cluster;
 mod desk;
 mod http;
 mod kernel;
@@ -21,6 +22,7 @@ use std::thread;
 pub use self::desk::{CoreState, Desk, Question};
 use self::page::Pages;
 use crate::export::QueueGauge;
+use crate::k8s::tally::Tally;
 use crate::ledger::Ledger;
 use crate::probe::verdict::Verdict;
 
@@ -60,6 +62,8 @@ pub struct Sources {
     pub queues: Vec<QueueGauge>,
     /// Connections that are followed at most.
     pub max_connections: usize,
+    /// What asking a cluster costs, if one is asked.
+    pub kubernetes: Option<Arc<Tally>>,
 }
 
 /// An address that is listened on. Nobody is answered yet.

@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 
 use super::Sources;
+use super::cluster::Asked;
 use super::desk::{Asker, CoreState};
 use super::kernel::{self, Objects};
 use super::own::{self, Process};
@@ -70,6 +71,8 @@ impl Pages {
             verdicts: self.sources.verdicts.clone(),
             connections: last.core.as_ref().map(|core| core.connections),
             max_connections: self.sources.max_connections,
+            addresses: last.core.as_ref().filter(|_| self.sources.kubernetes.is_some()).map(|core| core.addresses),
+            cluster: self.sources.kubernetes.as_deref().map(Asked::of),
             totals: last.totals.iter().map(|(service, role, sum)| (service.to_owned(), role, *sum)).collect(),
         };
         let page = Bytes::from(reading.page()?);
@@ -100,6 +103,9 @@ struct Reading {
     verdicts: Vec<Verdict>,
     connections: Option<usize>,
     max_connections: usize,
+    /// Who has an address, if a cluster is asked for that.
+    addresses: Option<usize>,
+    cluster: Option<Asked>,
     /// By service and role.
     totals: Vec<(String, &'static str, Counters)>,
 }
@@ -233,6 +239,10 @@ impl Reading {
         if let Some(connections) = self.connections {
             gauge(out, "wirespan_connections", "Connections that are being followed.", None, &connections)?;
         }
+        if let Some(addresses) = self.addresses {
+            let help = "Addresses of others that are remembered, or being asked for.";
+            gauge(out, "wirespan_peer_addresses", help, None, &addresses)?;
+        }
         let help = "Connections that are followed at most (--max-connections).";
         gauge(out, "wirespan_connections_limit", help, None, &self.max_connections)?;
         if self.totals.is_empty() {
@@ -260,13 +270,14 @@ impl Collector for Reading {
         self.process(&mut out)?;
         self.kernel(&mut out)?;
         self.ledger(&mut out)?;
-        self.connections(&mut out)
+        self.connections(&mut out)?;
+        self.cluster.iter().try_for_each(|asked| asked.encode(&mut out))
     }
 }
 
-type Labels<const N: usize, V> = [(&'static str, V); N];
+pub(super) type Labels<const N: usize, V> = [(&'static str, V); N];
 
-fn counter(
+pub(super) fn counter(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -277,7 +288,7 @@ fn counter(
     metric.encode_counter::<NoLabelSet, _, f64>(value, None)
 }
 
-fn gauge(
+pub(super) fn gauge(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -287,7 +298,7 @@ fn gauge(
     out.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
 }
 
-fn counters<const N: usize, L: EncodeLabelValue, V: EncodeCounterValue>(
+pub(super) fn counters<const N: usize, L: EncodeLabelValue, V: EncodeCounterValue>(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

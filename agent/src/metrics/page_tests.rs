@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::k8s::tally::{Ending, Kind};
 
 /// A page of an agent that has something to say about everything.
 fn reading() -> Reading {
@@ -30,6 +31,15 @@ fn reading() -> Reading {
         verdicts: vec![Verdict { probe: "senders", standing: Standing::Degraded, reason: "for a reason".to_owned() }],
         connections: Some(4),
         max_connections: 32_768,
+        addresses: Some(6),
+        cluster: Some(Asked {
+            requests: vec![(Kind::Pods, Ending::Ok, 8), (Kind::Services, Ending::Denied, 1)],
+            bytes: vec![(Kind::Pods, 9_000)],
+            watches: vec![(Kind::Pods, 3)],
+            asks_dropped: 2,
+            pods: 30,
+            owners: 12,
+        }),
         totals: vec![(
             "shop \"one\"\\\n".to_owned(),
             "client",

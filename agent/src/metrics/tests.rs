@@ -9,7 +9,14 @@ use crate::ledger::Count;
 
 fn sources(ledger: &Arc<Ledger>) -> Sources {
     let ledger = Arc::clone(ledger);
-    Sources { ledger, verdicts: Vec::new(), programs: Vec::new(), queues: Vec::new(), max_connections: 9 }
+    Sources {
+        ledger,
+        verdicts: Vec::new(),
+        programs: Vec::new(),
+        queues: Vec::new(),
+        max_connections: 9,
+        kubernetes: None,
+    }
 }
 
 fn any_port() -> Listener {
@@ -37,7 +44,7 @@ fn a_scrape_shows_the_ledger_and_what_the_core_says() {
     let core = thread::spawn(move || {
         loop {
             if let Some(question) = desk.question() {
-                return question.answer(CoreState { connections: 5, totals: Vec::new() });
+                return question.answer(CoreState { connections: 5, addresses: 0, totals: Vec::new() });
             }
             thread::yield_now();
         }

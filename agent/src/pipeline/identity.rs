@@ -12,6 +12,7 @@ use crate::flow::kubernetes::Address;
 use crate::flow::{Facts, Nanos, Role};
 use crate::ledger::{Count, Ledger};
 use crate::trace::address;
+use crate::trace::mesh::{self, Mesh};
 use crate::trace::peers::{Found, Peers, Question};
 use crate::trace::process::Processes;
 use crate::trace::span::{Attribute, Awaits, Span};
@@ -93,6 +94,7 @@ impl Identity {
         processes: &Processes,
     ) {
         let Some(cluster) = processes.pods().cluster() else { return };
+        mesh::mark(span);
         let (wait_ns, asks_for_peers) = (cluster.wait_ns, cluster.peers);
         let Subject { tgid, partner, question, end } = subject;
         let mut open = None;
@@ -178,6 +180,7 @@ impl Identity {
         let is_same = processes.birth(awaits.tgid) == Some(awaits.start_ns);
         if span.resource.lacks.is_some() && is_same {
             span.resource = processes.resource(awaits.tgid);
+            mesh::mark(span);
         }
         if let Some(question) = awaits.question {
             let found = self.find(question, awaits.partner, processes, now);
@@ -209,9 +212,12 @@ impl Identity {
     }
 
     fn find(&mut self, question: Question, partner: u32, processes: &Processes, now: Nanos) -> Found {
+        // Who is behind it keeps his address.
+        let is_via_ztunnel = processes.mesh_of(partner) == Some(Mesh::Ztunnel);
+        let partner = if is_via_ztunnel { 0 } else { partner };
         let pod = processes.pod_of(partner).cloned();
         let process = if pod.is_none() { processes.service_of(partner) } else { None };
-        let mut found = Found { is_by_process: pod.is_some(), pod, process, ..Found::default() };
+        let mut found = Found { is_by_process: pod.is_some(), pod, process, is_via_ztunnel, ..Found::default() };
         found.look_up(&question, processes.pods(), &mut self.peers, now);
         found
     }

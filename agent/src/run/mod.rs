@@ -186,6 +186,7 @@ impl Session {
             programs: self.plane.programs(),
             queues: outputs.queues(),
             max_connections: options.max_connections,
+            kubernetes: self.kubernetes.as_ref().map(Kubernetes::tally),
         };
         self.desk = Some(listener.serve(sources).map_err(|error| Failure::Output(error.to_string()))?);
         Ok(())

@@ -87,7 +87,7 @@ impl Sink for Spans {
 
     fn state(&self) -> CoreState {
         let totals = self.pipeline.connection_totals().iter().cloned().collect();
-        CoreState { connections: self.pipeline.connections(), totals }
+        CoreState { connections: self.pipeline.connections(), addresses: self.pipeline.addresses(), totals }
     }
 
     fn failure(&mut self) -> Option<Failure> {

@@ -17,11 +17,14 @@
 //! | `wirespan.tcp.sent`, `wirespan.tcp.received` | payload of this segment, bytes |
 //! | `wirespan.tcp.retransmits` | TCP segments retransmitted by this end, in this segment |
 
+use wirespan_common::record::Endpoint;
+
 use super::address::{self, Addresses};
 use super::attributes::Attributes;
 use super::clock::{Clock, seconds_between};
 use super::failure;
 use super::link::{CERTAIN, Method, Tie};
+use super::mesh;
 use super::span::{Kind, Scope, Span, SpanId, Status, TraceId};
 use super::tls;
 use crate::flow::{Ending, Facts, Nanos, Role, Side};
@@ -141,6 +144,9 @@ fn attributes(
     attributes.put_some("network.protocol.name", part.protocol);
     if let Some(handshake) = part.tls {
         tls::put(&mut attributes, handshake);
+        if let Some(server) = server(facts, role) {
+            mesh::put_tunnel(&mut attributes, server.port, handshake);
+        }
     }
     if let (Some(connecting), Some(established), true) = (facts.connecting, facts.established, part.number == 0) {
         attributes.put("wirespan.tcp.connect_duration", seconds_between(connecting, established));
@@ -169,16 +175,20 @@ fn attributes(
 
 /// `server.*`: by the name in the ClientHello where there is one, else the address that was dialled.
 fn put_server(attributes: &mut Attributes, facts: &Facts, role: Option<Role>, tls: Option<&Handshake>) {
-    let Some(role) = role else { return };
-    let server = match role {
-        Role::Client => facts.dialled.unwrap_or(facts.remote),
-        Role::Server => facts.local,
-    };
+    let Some(server) = server(facts, role) else { return };
     match tls.and_then(|handshake| handshake.server_name.as_deref()) {
         Some(name) => attributes.put_text("server.address", name, SERVER_NAME_BYTES),
         None => attributes.put("server.address", address::text(&server)),
     }
     attributes.put("server.port", i64::from(server.port));
+}
+
+/// The end that serves: what was dialled, where address translation hides it from the packets.
+fn server(facts: &Facts, role: Option<Role>) -> Option<Endpoint> {
+    Some(match role? {
+        Role::Client => facts.dialled.unwrap_or(facts.remote),
+        Role::Server => facts.local,
+    })
 }
 
 fn closed_by(facts: &Facts, role: Option<Role>, ending: Ending) -> Option<Side> {

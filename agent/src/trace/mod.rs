@@ -18,6 +18,7 @@ mod kubernetes;
 pub mod ladder;
 pub mod legacy;
 pub mod link;
+pub mod mesh;
 pub mod peers;
 pub mod pods;
 pub mod process;

@@ -151,6 +151,8 @@ pub struct Found {
     pub process: Option<String>,
     /// The Service that was dialled.
     pub service: Option<Arc<ServiceName>>,
+    /// Whether the process at the other end is ztunnel, and somebody else behind it.
+    pub is_via_ztunnel: bool,
     /// Whether more is being asked for.
     pub is_open: bool,
 }
@@ -233,6 +235,9 @@ impl Found {
         if name.is_some() {
             let by_process = self.is_by_process || (self.process.is_some() && self.pod.is_none());
             attributes.put("wirespan.peer.method", if by_process { "process" } else { "address" });
+        }
+        if self.is_via_ztunnel {
+            attributes.put("wirespan.mesh.via", "ztunnel");
         }
         attributes.finish()
     }

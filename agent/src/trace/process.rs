@@ -9,6 +9,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use wirespan_common::record::Task;
 
+use super::mesh::Mesh;
 use super::pods::Pods;
 use super::resource::resource;
 use super::span::Resource;
@@ -92,6 +93,14 @@ impl Processes {
     #[must_use]
     pub fn pod_of(&self, tgid: u32) -> Option<&Arc<Pod>> {
         self.pods.of(&self.known.get(&tgid)?.process)
+    }
+
+    /// Whether a process is a proxy of a mesh.
+    #[must_use]
+    pub fn mesh_of(&self, tgid: u32) -> Option<Mesh> {
+        let process = &self.known.get(&tgid)?.process;
+        let pod = self.pods.of(process)?;
+        Mesh::of(process, pod, pod.container(process.container_id.as_deref()))
     }
 
     /// `service.name` of a process that is in no container: what is in one is somebody's whom Kubernetes knows.

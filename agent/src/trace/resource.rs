@@ -14,6 +14,7 @@
 
 use super::attributes::Attributes;
 use super::kubernetes;
+use super::mesh::Mesh;
 use super::pods::Pods;
 use super::span::{Attribute, Lack, Resource, Value};
 use crate::flow::fact::Process;
@@ -53,6 +54,8 @@ pub(super) fn resource(host: &str, process: Option<&Process>, pods: &Pods) -> Re
         _ => None,
     };
 
+    let mesh = process.zip(place).and_then(|(process, place)| Mesh::of(process, place.pod, container));
+
     let mut attributes = Attributes::with_capacity(48 + declared.len());
     attributes.put("service.name", service.clone());
     if let Some(process) = process {
@@ -71,13 +74,14 @@ pub(super) fn resource(host: &str, process: Option<&Process>, pods: &Pods) -> Re
     attributes.put("telemetry.sdk.language", "rust");
     attributes.put("telemetry.sdk.version", env!("CARGO_PKG_VERSION"));
     attributes.put_some(INCOMPLETE_KEY, lacks.map(Lack::text));
+    attributes.put_some("wirespan.mesh.role", mesh.map(Mesh::text));
 
     let mut claims = Claims { list: attributes.finish(), unproven: Vec::new() };
     if let Some(place) = place {
         kubernetes::annotated(place.pod).for_each(|(key, value)| claims.take(key, value));
     }
     declared.iter().take(MAX_RESOURCE_ATTRIBUTES).for_each(|(key, value)| claims.take(key, value));
-    Resource { service, lacks, attributes: claims.finish() }
+    Resource { service, lacks, mesh, attributes: claims.finish() }
 }
 
 /// A list of attributes, and what somebody says of himself.

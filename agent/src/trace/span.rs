@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::link::Tie;
+use super::mesh::Mesh;
 use super::peers::Question;
 use crate::flow::Nanos;
 use crate::text::Text;
@@ -149,6 +150,8 @@ pub struct Resource {
     pub service: String,
     /// What is still to be found out.
     pub lacks: Option<Lack>,
+    /// Whether it is a proxy of a mesh.
+    pub mesh: Option<Mesh>,
     /// All attributes.
     pub attributes: Vec<Attribute>,
 }

@@ -167,3 +167,26 @@ fn a_replay_knows_what_was_known() {
     world.finish();
     assert_eq!(super::robustness::replay(&world.records), world.out.spans);
 }
+
+#[test]
+fn the_legs_of_an_ambient_call_are_no_calls_of_their_own() {
+    let mut world = world();
+    world.fact(&pod("front", "10.0.0.1"));
+    world.fact(&told("10.0.0.2", Some(Party::Service { name: "back".to_owned(), namespace: "shop".to_owned() })));
+    // What answers the client is the node's proxy.
+    let Fact::Process(process) = in_pod(NGINX, "zt") else { unreachable!() };
+    world.fact(&Fact::Process(Process { name: "ztunnel".to_owned(), ..process }));
+    let Fact::Pod(zt) = pod("zt", "10.0.0.88") else { unreachable!() };
+    let labels = vec![("app".to_owned(), "ztunnel".to_owned())];
+    world.fact(&Fact::Pod(Box::new(Pod { labels, ..*zt })));
+    Call::new(1).open(&mut world).get(&mut world, "/").close(&mut world);
+    world.finish();
+    assert!(world.requests(Kind::Server).is_empty());
+    let legs = world.requests(Kind::Internal);
+    assert_eq!(legs.iter().filter_map(|span| text(span, "wirespan.mesh.leg")).collect::<Vec<_>>(), ["answers"]);
+    assert_eq!(resource(legs[0], "wirespan.mesh.role").as_deref(), Some("ztunnel"));
+    let [client] = world.requests(Kind::Client)[..] else { panic!("one client") };
+    assert_eq!(text(client, "peer.service").as_deref(), Some("back"), "who is meant, not who passes it on");
+    assert_eq!(text(client, "wirespan.mesh.via").as_deref(), Some("ztunnel"));
+    assert_eq!(text(client, "wirespan.peer.k8s.pod.name"), None);
+}

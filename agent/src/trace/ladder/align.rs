@@ -9,6 +9,7 @@
 
 use super::change::MAX_COMPARED;
 use super::evidence::Evidence;
+use super::plan::ANSWER;
 use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
 use super::timeline::{USUAL_SPREAD, answer, position};
 use crate::flow::Nanos;
@@ -26,6 +27,8 @@ const TRUST: f64 = 0.4;
 const TRUST_THREADS: f64 = 0.25;
 /// What the model itself may be wrong about, per link: alternatives that it does not know.
 const DOUBT: f64 = 0.01;
+/// The same where a request has done what none was seen to do: some of it may be another's.
+const STRANGE: f64 = 0.2;
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
 const UNKNOWN_STRENGTH: f64 = 0.5;
 /// Links from which plans are learnt are at least so sure.
@@ -40,22 +43,28 @@ impl Process {
             return false;
         }
         let Some(call) = self.calls.get(key).cloned() else { return true };
+        let trust = self.trust();
         let mut candidates: Vec<(Key, f64, Option<Nanos>)> = Vec::new();
         for &parent in &self.open {
-            let Some(ready) = self.ready(parent, call.made) else { continue };
+            let Some(ready) = self.ready(parent, call.operation, call.made) else { continue };
             let step = self.step(&call, (parent, self.calls_of(parent)), &ready);
-            // Of whom nothing is known it can't be said that it is its turn.
-            let turn = (self.plans.seen(ready.history) > 0).then_some(ready.since);
-            candidates.push((parent, self.plans.likelihood(ready.history, &step), turn));
+            // It can be its turn only if this is what such requests do then.
+            let is_due = ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation);
+            let turn = is_due.then_some(ready.since);
+            candidates.push((parent, self.plans.likelihood(ready.history, &step, trust), turn));
         }
         candidates.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
-        // Of those that are about as likely the one that could act first.
-        if let Some(&(_, best, Some(since))) = candidates.first() {
-            let near = candidates.iter().enumerate().take_while(|(_, candidate)| candidate.1 > best - self.order());
-            let first = near.filter_map(|(at, candidate)| Some((candidate.2?, at))).min();
-            if let Some((_, at)) = first.filter(|&(turn, _)| turn < since) {
-                candidates.swap(0, at);
+        // Of those that are about as likely the one whose turn it is.
+        let mut best = 0;
+        for (at, &(_, likelihood, turn)) in candidates.iter().enumerate().skip(1) {
+            let (_, most, first) = candidates[best];
+            let (Some(turn), Some(first)) = (turn, first) else { continue };
+            if likelihood - most + self.first(turn, first, call.made) > 0.0 {
+                best = at;
             }
+        }
+        if best < candidates.len() {
+            candidates.swap(0, best);
         }
         let nobody = self.nobodys(&call);
         let owner = candidates.first().filter(|best| best.1 > nobody).map(|best| best.0);
@@ -98,7 +107,10 @@ impl Process {
     pub(super) fn improve(&mut self, parent: Key) {
         /// Each pass mends what the one before made visible.
         const PASSES: usize = 2;
-        if self.is_exhausted() || self.calls_of(parent).len() > MAX_COMPARED || self.is_usual(parent) {
+        if self.is_exhausted()
+            || self.calls_of(parent).len() > MAX_COMPARED
+            || (self.is_usual(parent) && self.is_plain(parent))
+        {
             return;
         }
         for _ in 0..PASSES {
@@ -121,14 +133,16 @@ impl Process {
         let owner = call.owner?;
         let parent = self.parents.get(owner)?;
         let at = position(&parent.calls, key);
-        let ready = self.ready_at(owner, &parent.calls[..at], Some(call.made))?;
-        let likelihood = self.plans.likelihood(ready.history, &self.step(call, (owner, &parent.calls[..at]), &ready));
+        let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
+        let step = self.step(call, (owner, &parent.calls[..at]), &ready);
         // The less usual a step is, the likelier there is something else to it.
-        let surprise = self.plans.usual(call.operation).map_or(0.0, |usual| usual - likelihood - USUAL_SPREAD);
+        let surprise = self.plans.surprise(ready.history, &step, self.trust()).unwrap_or(0.0) - USUAL_SPREAD;
         let mut odds = DOUBT * surprise.max(0.0).exp();
-        let trust = if self.has_many_callers() { TRUST_THREADS } else { TRUST };
+        if parent.answered.is_some() && self.plans.is_settled(parent.operation) && !self.is_plain(owner) {
+            odds += STRANGE;
+        }
         for change in self.changes(key) {
-            odds += (trust * self.gain(&change).min(0.0)).exp();
+            odds += self.gain(&change).total.min(0.0).exp();
         }
         let without: Vec<Key> = parent.calls.iter().copied().filter(|&other| other != key).collect();
         let lost = self.likelihood(owner, &without) - self.likelihood(owner, &parent.calls);
@@ -143,6 +157,11 @@ impl Process {
             strength = strength.min(UNKNOWN_STRENGTH);
         }
         Some(Evidence { parent: parent.node, tier: Method::Alignment, strength })
+    }
+
+    /// How much counts of what speaks for or against.
+    pub(super) fn trust(&self) -> f64 {
+        if self.has_many_callers() { TRUST_THREADS } else { TRUST }
     }
 
     /// How sure it is whose a call is, relative to the surest that such a link can be.
@@ -167,26 +186,38 @@ impl Process {
         if !request.calls.iter().all(is_sure) {
             return;
         }
-        let calls = request.calls.clone();
+        let (operation, calls) = (request.operation, request.calls.clone());
         let mut steps = Vec::with_capacity(calls.len() + 1);
         for (at, &key) in calls.iter().enumerate() {
-            let (Some(call), Some(ready)) = (self.calls.get(key), self.ready_at(parent, &calls[..at], None)) else {
-                return;
-            };
-            let ready = self.ready_at(parent, &calls[..at], Some(call.made)).unwrap_or(ready);
+            let Some(call) = self.calls.get(key) else { return };
+            let Some(ready) = self.ready_at(parent, &calls[..at], call.operation, Some(call.made)) else { return };
             steps.push((ready.history, self.step(call, (parent, &calls[..at]), &ready)));
         }
-        if let Some(ready) = self.ready_at(parent, &calls, Some(answered)) {
+        if let Some(ready) = self.ready_at(parent, &calls, ANSWER, Some(answered)) {
             steps.push((ready.history, answer(answered, &ready)));
         }
         if let Some(request) = self.parents.get_mut(parent) {
             request.is_blurred = true;
         }
+        self.learn_waits(operation, &calls, answered);
+        let trust = self.trust();
         for (history, step) in &steps {
-            self.plans.note_usual(*history, step);
+            self.plans.note_usual(*history, step, trust);
         }
         for (history, step) in steps {
             self.plans.learn(history, &step);
+        }
+    }
+
+    /// What a request did tells what waits for what.
+    fn learn_waits(&mut self, operation: u64, calls: &[Key], answered: Nanos) {
+        let known: Vec<_> = calls.iter().filter_map(|&key| self.calls.get(key)).collect();
+        let later = known.iter().map(|call| (call.operation, call.made)).chain([(ANSWER, answered)]);
+        for (at, (action, taken)) in later.enumerate() {
+            for call in &known[..at] {
+                let is_heard = call.heard.is_some_and(|heard| heard <= taken);
+                self.waits.learn(operation, action, call.operation, is_heard);
+            }
         }
     }
 

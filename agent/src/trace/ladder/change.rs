@@ -10,18 +10,41 @@ const MAX_NEIGHBOURS: usize = 8;
 pub(super) const MAX_COMPARED: usize = 16;
 /// Calls of any kind that are looked through for them.
 const MAX_LOOKED_AT: usize = 128;
-/// What it costs that a request acts before one that could act earlier, as a natural logarithm: queues keep their order.
-const OUT_OF_ORDER: f64 = 2.5;
-/// The same where several threads make calls: each may be held up by itself.
-const OUT_OF_ORDER_THREADS: f64 = 0.5;
+/// So many calls of two requests are exchanged together at most, or all that follow.
+const MAX_STRETCH: usize = 4;
+/// Exchanges of two that keep the order so much likelier than they would break it are not looked at; a natural logarithm.
+const OUT_OF_ORDER: f64 = 7.0;
 /// Where calls are so much less likely in each other's place, what follows from them can't make up for it; a natural logarithm.
-const HOPELESS: f64 = -15.0;
+const HOPELESS: f64 = -8.0;
 
 /// Another way to whom calls belong.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
-    Move { key: Key, to: Key, and_all_after: bool },
-    Exchange { key: Key, with: Key, and_all_after: bool },
+    Move {
+        key: Key,
+        to: Key,
+        and_all_after: bool,
+    },
+    /// So many calls of each, from these on. `between` others of the kind were made between them.
+    Exchange {
+        key: Key,
+        with: Key,
+        count: usize,
+        between: usize,
+    },
+}
+
+/// How much likelier everything is after a change, as natural logarithms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gain {
+    /// By what is done when.
+    pub(super) steps: f64,
+    /// As far as that is trusted, and by who could act first.
+    pub(super) total: f64,
+}
+
+impl Gain {
+    const NEVER: Self = Self { steps: IMPOSSIBLE, total: IMPOSSIBLE };
 }
 
 struct Outcome {
@@ -50,27 +73,40 @@ impl Process {
             self.recent.partition_point(|&other| self.calls.get(other).is_some_and(|other| other.made < call.made));
         let earlier = self.recent.range(..at).rev().take(MAX_LOOKED_AT);
         let later = self.recent.range(at..).take(MAX_LOOKED_AT);
-        let mut neighbours = 0;
-        for other in earlier.take_while(|&&other| self.calls.get(other).is_some_and(|other| other.made >= ready.since))
-        {
-            neighbours += usize::from(self.exchanges(key, owner, *other, &mut changes));
-            if neighbours >= MAX_NEIGHBOURS {
-                break;
-            }
-        }
-        neighbours = 0;
-        for &other in later.filter(|&&other| other != key) {
-            neighbours += usize::from(self.exchanges(key, owner, other, &mut changes));
-            if neighbours >= MAX_NEIGHBOURS {
-                break;
-            }
-        }
+        let is_waiting = |other: &&Key| self.calls.get(**other).is_some_and(|other| other.made >= ready.since);
+        self.add_neighbours(key, owner, earlier.take_while(is_waiting), &mut changes);
+        self.add_neighbours(key, owner, later.filter(|&&other| other != key), &mut changes);
         changes
     }
 
-    /// Adds the ways in which a call can be exchanged with another; whether they are of the same kind.
-    fn exchanges(&self, key: Key, owner: Key, other_key: Key, changes: &mut Vec<Change>) -> bool {
-        let (Some(call), Some(other)) = (self.calls.get(key), self.calls.get(other_key)) else { return false };
+    /// Adds the ways in which a call can be exchanged with the nearest of its kind.
+    fn add_neighbours<'a>(
+        &self,
+        key: Key,
+        owner: Key,
+        others: impl Iterator<Item = &'a Key>,
+        changes: &mut Vec<Change>,
+    ) {
+        let mut rank = 0;
+        for &other in others {
+            rank += usize::from(self.add_exchanges(key, owner, other, rank, changes));
+            if rank >= MAX_NEIGHBOURS {
+                break;
+            }
+        }
+    }
+
+    /// The ways in which a call can be exchanged with another.
+    pub(super) fn exchanges(&self, key: Key, owner: Key, other: Key) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.add_exchanges(key, owner, other, 0, &mut changes);
+        changes
+    }
+
+    /// Adds the ways in which a call can be exchanged with another, with so many of the kind between them; whether they are of
+    /// the same kind.
+    fn add_exchanges(&self, key: Key, owner: Key, with: Key, between: usize, changes: &mut Vec<Change>) -> bool {
+        let (Some(call), Some(other)) = (self.calls.get(key), self.calls.get(with)) else { return false };
         if other.operation != call.operation || other.proof.is_some() {
             return false;
         }
@@ -81,7 +117,7 @@ impl Process {
         }
         // Each must have been ready for the other's call.
         let (Some(my_ready), Some(their_ready)) =
-            (self.ready_before(owner, &mine.calls, key), self.ready_before(theirs, &their.calls, other_key))
+            (self.ready_before(owner, &mine.calls, key), self.ready_before(theirs, &their.calls, with))
         else {
             return false;
         };
@@ -89,17 +125,22 @@ impl Process {
             return true;
         }
         // Most others are out of the question at once.
-        let before = self.here(owner, &mine.calls, key, call) + self.here(theirs, &their.calls, other_key, other);
-        let after = self.here(owner, &mine.calls, key, other) + self.here(theirs, &their.calls, other_key, call);
+        let order = self.order_of((my_ready.since, call.made), (their_ready.since, other.made));
+        let order = if between > 0 { order.max(0.0) + order } else { order };
+        if order > OUT_OF_ORDER {
+            return true;
+        }
+        let before = self.here(owner, &mine.calls, key, call) + self.here(theirs, &their.calls, with, other);
+        let after = self.here(owner, &mine.calls, key, other) + self.here(theirs, &their.calls, with, call);
         if after - before < HOPELESS {
             return true;
         }
-        changes.push(Change::Exchange { key, with: other_key, and_all_after: false });
-        let (mine_at, their_at) = (position(&mine.calls, key), position(&their.calls, other_key));
-        let (rest, their_rest) = (&mine.calls[mine_at..], &their.calls[their_at..]);
-        let are_free = self.is_free_from(&mine.calls, key) && self.is_free_from(&their.calls, other_key);
-        if rest.len() + their_rest.len() > 2 && are_free {
-            changes.push(Change::Exchange { key, with: other_key, and_all_after: true });
+        changes.push(Change::Exchange { key, with, count: 1, between });
+        if self.is_free_from(&mine.calls, key) && self.is_free_from(&their.calls, with) {
+            let rest = |calls: &[Key], key| calls.len() - position(calls, key);
+            let most = rest(&mine.calls, key).max(rest(&their.calls, with));
+            let counts = (2..most.min(MAX_STRETCH)).chain((most > 1).then_some(usize::MAX));
+            changes.extend(counts.map(|count| Change::Exchange { key, with, count, between }));
         }
         true
     }
@@ -110,32 +151,64 @@ impl Process {
         rest.all(|&key| self.calls.get(key).is_some_and(|call| call.proof.is_none()))
     }
 
-    /// How much likelier everything is after a change, as a natural logarithm.
-    pub(super) fn gain(&self, change: &Change) -> f64 {
+    /// How much likelier everything is after a change.
+    pub(super) fn gain(&self, change: &Change) -> Gain {
         self.effort.spend();
-        let Some(Outcome { one, one_calls, other, other_calls }) = self.outcome(change) else { return IMPOSSIBLE };
-        let (Some(first), Some(second)) = (self.parents.get(one), self.parents.get(other)) else { return IMPOSSIBLE };
-        let before = self.likelihood(one, &first.calls) + self.likelihood(other, &second.calls);
-        let after = self.likelihood(one, &one_calls) + self.likelihood(other, &other_calls);
-        let made = |key| self.calls.get(key).map(|call| call.made);
-        let since = |parent, key| {
-            let calls = self.calls_of(parent);
-            let before = calls.partition_point(|&other| made(other) < made(key));
-            Some(self.ready_at(parent, &calls[..before], made(key))?.since)
+        let Some(outcome) = self.outcome(change) else { return Gain::NEVER };
+        let Outcome { one, one_calls, other, other_calls } = &outcome;
+        let (Some(first), Some(second)) = (self.parents.get(*one), self.parents.get(*other)) else {
+            return Gain::NEVER;
         };
-        let (key, with) = match *change {
-            Change::Exchange { key, with, .. } => (key, Some(with)),
-            Change::Move { key, .. } => (key, None),
+        let before = self.likelihood(*one, &first.calls) + self.likelihood(*other, &second.calls);
+        let after = self.likelihood(*one, one_calls) + self.likelihood(*other, other_calls);
+        let steps = after - before;
+        Gain { steps, total: steps + self.order_gain(change, &outcome) }
+    }
+
+    /// How much likelier a change is by the order in which those whose calls it changes could act.
+    fn order_gain(&self, change: &Change, outcome: &Outcome) -> f64 {
+        let Outcome { one, one_calls, other, other_calls } = outcome;
+        let since = |parent, calls: &[Key], key: Key| {
+            let call = self.calls.get(key)?;
+            let before = calls.iter().position(|&other| other == key).unwrap_or(calls.len());
+            let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made))?;
+            Some((ready.since, call.made))
         };
-        let (mine, theirs) = (since(one, key), since(other, with.unwrap_or(key)));
-        // Who is given the earlier of two calls, and one who is not given any gets a later one.
-        let is_in_order = (mine < theirs) == with.is_none_or(|with| made(key) < made(with));
-        let order = match (mine == theirs, is_in_order) {
-            (true, _) => 0.0,
-            (false, true) => -self.order(),
-            (false, false) => self.order(),
-        };
-        after - before + order
+        match *change {
+            Change::Exchange { key, with, count, between } => {
+                let (mine, theirs) = (self.calls_of(*one), self.calls_of(*other));
+                let (Some(my), Some(their)) = (since(*one, mine, key), since(*other, theirs, with)) else {
+                    return 0.0;
+                };
+                let (now, then) = (self.order_of(my, their), self.order_of((my.0, their.1), (their.0, my.1)));
+                // Who is exchanged with one further away is out of order with those between, too.
+                let more = if between > 0 { (then - now).min(0.0) } else { 0.0 };
+                // What follows was waited for by others.
+                let next = |calls: &[Key], key| calls.get(position(calls, key).saturating_add(count)).copied();
+                let after = match (next(mine, key), next(theirs, with)) {
+                    (Some(my_next), Some(their_next)) if self.is_same_kind(my_next, their_next) => {
+                        let order = |mine: &[Key], theirs: &[Key]| {
+                            let (my, their) = (since(*one, mine, my_next), since(*other, theirs, their_next));
+                            my.zip(their).map_or(0.0, |(my, their)| ln_share(self.order_of(my, their)))
+                        };
+                        order(one_calls, other_calls) - order(mine, theirs)
+                    }
+                    _ => 0.0,
+                };
+                ln_share(then) - ln_share(now) + more + after
+            }
+            Change::Move { key, .. } => {
+                let Some((mine, at)) = since(*one, self.calls_of(*one), key) else { return 0.0 };
+                let Some((theirs, _)) = since(*other, other_calls, key) else { return 0.0 };
+                // Who is not given any gets a later one.
+                self.first(theirs, mine, at)
+            }
+        }
+    }
+
+    fn is_same_kind(&self, key: Key, other: Key) -> bool {
+        let operation = |key| self.calls.get(key).map(|call| call.operation);
+        operation(key) == operation(other)
     }
 
     pub(super) fn best_change(&self, key: Key) -> Option<Change> {
@@ -148,8 +221,8 @@ impl Process {
         let mut best = (WORTH, None);
         for change in self.changes(key) {
             let gain = self.gain(&change);
-            if gain > best.0 && !self.is_decided(&change) {
-                best = (gain, Some(change));
+            if gain.total > best.0 && !self.is_decided(&change) {
+                best = (gain.total, Some(change));
             }
         }
         best.1
@@ -166,8 +239,9 @@ impl Process {
         match *change {
             Change::Move { and_all_after: false, .. } => false,
             Change::Move { key, .. } => rest(key).any(is_decided),
-            Change::Exchange { with, and_all_after: false, .. } => is_decided(&with),
-            Change::Exchange { key, with, .. } => rest(key).chain(rest(with)).any(is_decided),
+            Change::Exchange { key, with, count, .. } => {
+                rest(key).take(count).chain(rest(with).take(count)).any(is_decided)
+            }
         }
     }
 
@@ -201,22 +275,36 @@ impl Process {
                 let other_calls = by_time(theirs.iter().chain(moving).copied().collect());
                 Some(Outcome { one, one_calls, other: to, other_calls })
             }
-            Change::Exchange { key, with, and_all_after } => {
+            Change::Exchange { key, with, count, .. } => {
                 let (one, other) = (self.calls.get(key)?.owner?, self.calls.get(with)?.owner?);
                 let (mine, theirs) = (&self.parents.get(one)?.calls, &self.parents.get(other)?.calls);
                 let (at, their_at) = (position(mine, key), position(theirs, with));
-                let (end, their_end) = if and_all_after { (mine.len(), theirs.len()) } else { (at + 1, their_at + 1) };
-                let (moving, their_moving) = (mine.get(at..end)?, theirs.get(their_at..their_end)?);
+                let moving = mine.get(at..at.saturating_add(count).min(mine.len()))?;
+                let rest = theirs.get(their_at..)?;
+                let their_moving =
+                    if count == usize::MAX { rest.to_vec() } else { self.matching(moving, theirs, rest)? };
                 let mix = |kept: &[Key], gone: &[Key], new: &[Key]| {
                     by_time(kept.iter().filter(|key| !gone.contains(key)).chain(new).copied().collect())
                 };
-                let (one_calls, other_calls) = (mix(mine, moving, their_moving), mix(theirs, their_moving, moving));
+                let (one_calls, other_calls) = (mix(mine, moving, &their_moving), mix(theirs, &their_moving, moving));
                 Some(Outcome { one, one_calls, other, other_calls })
             }
         }
     }
 
-    pub(super) fn order(&self) -> f64 {
-        if self.has_many_callers() { OUT_OF_ORDER_THREADS } else { OUT_OF_ORDER }
+    /// Calls of the same kinds as these among another's, from one of them on. Calls that are made at the same time may have been
+    /// sent in another order.
+    fn matching(&self, moving: &[Key], theirs: &[Key], rest: &[Key]) -> Option<Vec<Key>> {
+        let mut found: Vec<Key> = Vec::with_capacity(moving.len());
+        for &key in moving {
+            let mut all = rest.iter().chain(theirs.iter().rev());
+            found.push(*all.find(|&&other| !found.contains(&other) && self.is_same_kind(key, other))?);
+        }
+        Some(found)
     }
+}
+
+/// What a log-odds is as the logarithm of a share.
+fn ln_share(odds: f64) -> f64 {
+    -(-odds).exp().ln_1p()
 }

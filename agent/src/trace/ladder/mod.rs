@@ -6,7 +6,8 @@
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
 //!   answers each request on a thread of its own.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
-//!   is what a request did when, [`change`] another way to whom calls belong.
+//!   is what a request did when, [`change`] another way to whom calls belong. [`wait`] knows what waits for which answers,
+//!   [`order`] who of those that wait for the same acts first.
 //!
 //! T0 and T1 decide at once; where they contradict each other nothing is linked, and that is counted. The rest waits until
 //! the call's span is given away, so that what happens after the call can speak. A link that is not sure enough is not made.
@@ -16,11 +17,13 @@ pub mod evidence;
 mod align;
 mod change;
 mod goroutine;
+mod order;
 mod plan;
 mod process;
 mod thread;
 mod timeline;
 mod token;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -391,6 +394,7 @@ impl Process {
             }
         }
         self.improve(key);
+        self.learn_order(key);
     }
 
     fn decide(&mut self, key: Key) -> Decision {

@@ -39,7 +39,9 @@ pub(super) struct Step {
     /// From what may have set it off to when it acted, nanoseconds: something else that its thread took, or its connection
     /// becoming free. `None` where nothing is known that could have.
     pub(super) trigger_ns: Option<u64>,
-    /// Whether answers to earlier calls were outstanding.
+    /// How long its connection had been free: whether it had to wait for one shows in that.
+    pub(super) idle: Idle,
+    /// Whether answers were outstanding that such a step usually waits for.
     pub(super) beside: bool,
     /// Whether the thread that acted was last busy with this request; `None` where that is not known.
     pub(super) adjacent: Option<bool>,
@@ -48,12 +50,26 @@ pub(super) struct Step {
 /// The action that ends a request.
 pub(super) const ANSWER: u64 = 0;
 
+/// How long a connection had been free when a call was sent on it, in classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Idle(usize);
+
+/// Classes of [`Idle`]: on a new connection; free since so many microseconds at most.
+const IDLE_US: [u64; 5] = [0, 128, 512, 2_048, 8_192];
+const IDLE_CLASSES: usize = IDLE_US.len() + 1;
+/// Before anything was seen: how many calls on such connections had to wait for one.
+const IDLE_EXPECTED: [f64; IDLE_CLASSES] = [0.05, 0.5, 0.4, 0.2, 0.1, 0.02];
+
 /// All that was learnt about a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Plans {
     stages: HashMap<History, Stage>,
-    /// By action: how likely its steps were, on average, as natural logarithms.
-    usual: HashMap<u64, f64>,
+    /// By action, and whether it had to wait: how likely its steps were, on average, as natural logarithms.
+    usual: HashMap<(u64, bool), f64>,
+    /// By how long connections had been free: calls on them, and those of them that had to wait.
+    waits: [[u32; 2]; IDLE_CLASSES],
+    /// What is common to steps that had to wait for something else than the request itself.
+    waited: Manner,
 }
 
 #[derive(Debug, Default)]
@@ -67,14 +83,17 @@ struct Action {
     action: u64,
     count: u32,
     beside: u32,
+    /// Of those that did not have to wait.
+    prompt: Manner,
+}
+
+/// How steps are taken.
+#[derive(Debug)]
+struct Manner {
     /// Not adjacent, adjacent.
     adjacent: [u32; 2],
-    /// How many of those that were not adjacent were set off by something else.
-    triggered: u32,
-    /// From when they could act.
-    prompt: Lags,
-    /// From what set them off.
-    waited: Lags,
+    /// From when they could be taken, or from what set them off.
+    lags: Lags,
 }
 
 /// Delays, counted in buckets.
@@ -102,20 +121,61 @@ impl History {
     pub(super) const fn then(self, call: u64) -> Self {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         let calls = if self.calls < MAX_CALLS { self.calls + 1 } else { MAX_CALLS };
-        let before = if calls <= EXACT_CALLS { self.sequence } else { calls as u64 };
-        let sequence = (before.rotate_left(17) ^ call).wrapping_mul(GOLDEN);
+        // Calls that are made at the same time may be sent in any order.
+        let this = (call ^ call >> 29).wrapping_mul(GOLDEN);
+        let sequence =
+            if calls <= EXACT_CALLS { self.sequence.wrapping_add(this ^ this >> 32) } else { this ^ calls as u64 };
         Self { operation: self.operation, sequence, calls }
     }
 }
 
+impl Idle {
+    /// Of a connection that was free for so long; `None` for a new one.
+    pub(super) fn of(free_ns: Option<u64>) -> Self {
+        let Some(free_ns) = free_ns else { return Self(0) };
+        Self(IDLE_US.iter().position(|&us| us > 0 && free_ns < us * 1_000).unwrap_or(IDLE_US.len()))
+    }
+}
+
+impl Default for Plans {
+    fn default() -> Self {
+        let waits = [[0; 2]; IDLE_CLASSES];
+        Self { stages: HashMap::default(), usual: HashMap::default(), waits, waited: Manner::NONE }
+    }
+}
+
 impl Plans {
-    /// How likely a request with this history takes this step: a natural logarithm, of a density over the delay.
+    /// How likely a request with this history takes this step: a natural logarithm. What is learnt of a step's delay and of its
+    /// thread is not independent of each other and of the steps before: only so much of it counts.
     #[must_use]
-    pub(super) fn likelihood(&self, history: History, step: &Step) -> f64 {
-        match self.stages.get(&history) {
-            Some(stage) => stage.likelihood(step),
-            None => unknown(step),
-        }
+    pub(super) fn likelihood(&self, history: History, step: &Step, trust: f64) -> f64 {
+        /// Of what a request does of which nothing is known: one of a few actions.
+        const SOME_ACTION: f64 = 0.3;
+        let stage = self.stages.get(&history);
+        let chance = match stage {
+            Some(stage) => stage.chance(step.action).ln(),
+            None => SOME_ACTION.ln() + self.unheard_of(history),
+        };
+        let action = stage.and_then(|stage| stage.actions.iter().find(|known| known.action == step.action));
+        let (beside, manner) = match action {
+            Some(action) => (action.beside(step), self.manner(action, step).0),
+            None => (NOTHING.beside(step), self.manner(&NOTHING, step).0),
+        };
+        chance + beside + trust * manner
+    }
+
+    /// How likely a request gets where none was seen to get.
+    fn unheard_of(&self, history: History) -> f64 {
+        /// As if so many of them had.
+        const UNSEEN: f64 = 0.1;
+        let seen = self.seen(History::new(history.operation));
+        if seen == 0 { 0.0 } else { (UNSEEN / (f64::from(seen) + UNSEEN)).ln() }
+    }
+
+    /// Whether enough requests of an operation were seen for what they do to be known.
+    pub(super) fn is_settled(&self, operation: u64) -> bool {
+        const SETTLED: u32 = 16;
+        self.seen(History::new(operation)) >= SETTLED
     }
 
     /// How often a request with this history was seen to act.
@@ -124,20 +184,35 @@ impl Plans {
         self.stages.get(&history).map_or(0, |stage| stage.seen)
     }
 
-    /// How likely steps of an action usually are, as a natural logarithm.
-    pub(super) fn usual(&self, action: u64) -> Option<f64> {
-        self.usual.get(&action).copied()
+    /// Whether a request with this history was seen to take this action.
+    #[must_use]
+    pub(super) fn is_known(&self, history: History, action: u64) -> bool {
+        self.stages.get(&history).is_some_and(|stage| stage.actions.iter().any(|known| known.action == action))
+    }
+
+    /// How much likelier such a step usually is, as a natural logarithm; `None` if none was seen.
+    pub(super) fn surprise(&self, history: History, step: &Step, trust: f64) -> Option<f64> {
+        let usual = *self.usual.get(&(step.action, self.has_waited(history, step)))?;
+        Some(usual - self.likelihood(history, step, trust))
     }
 
     /// Takes a step that was taken into the average.
-    pub(super) fn note_usual(&mut self, history: History, step: &Step) {
+    pub(super) fn note_usual(&mut self, history: History, step: &Step, trust: f64) {
         /// What the latest step weighs.
         const WEIGHT: f64 = 0.05;
-        let likelihood = self.likelihood(history, step);
-        if self.usual.len() < MAX_STAGES || self.usual.contains_key(&step.action) {
-            let usual = self.usual.entry(step.action).or_insert(likelihood);
+        let likelihood = self.likelihood(history, step, trust);
+        let kind = (step.action, self.has_waited(history, step));
+        if self.usual.len() < MAX_STAGES || self.usual.contains_key(&kind) {
+            let usual = self.usual.entry(kind).or_insert(likelihood);
             *usual += WEIGHT * (likelihood - *usual);
         }
+    }
+
+    /// Whether it is likelier that something else set a step off than that it could be taken.
+    fn has_waited(&self, history: History, step: &Step) -> bool {
+        let known = self.stages.get(&history);
+        let action = known.and_then(|stage| stage.actions.iter().find(|known| known.action == step.action));
+        self.manner(action.unwrap_or(&NOTHING), step).1
     }
 
     /// A request with this history took this step.
@@ -145,7 +220,34 @@ impl Plans {
         if self.stages.len() >= MAX_STAGES && !self.stages.contains_key(&history) {
             return;
         }
-        self.stages.entry(history).or_default().learn(step);
+        let has_waited = self.has_waited(history, step);
+        if step.trigger_ns.is_some() {
+            let [all, waited] = &mut self.waits[step.idle.0];
+            *all += 1;
+            *waited += u32::from(has_waited);
+            if *all >= MAX_COUNT {
+                (*all, *waited) = (*all / 2, *waited / 2);
+            }
+        }
+        if let Some(trigger_ns) = step.trigger_ns.filter(|_| has_waited) {
+            self.waited.learn(trigger_ns, step.adjacent);
+        }
+        self.stages.entry(history).or_default().learn(step, has_waited);
+    }
+
+    /// How likely the delay and the thread are, as a natural logarithm; and whether something else is likelier to have set the
+    /// step off than that it could be taken.
+    fn manner(&self, action: &Action, step: &Step) -> (f64, bool) {
+        /// Most programs act while they are busy with the request; who waits for a connection does so by another's answer.
+        const ADJACENT: [f64; 2] = [0.7, 0.3];
+        let prompt = action.prompt.likelihood(step.lag_ns, step.adjacent, ADJACENT[0]);
+        let Some(trigger_ns) = step.trigger_ns else { return (prompt, false) };
+        let [all, waited] = self.waits[step.idle.0];
+        let share = share(waited, all, IDLE_EXPECTED[step.idle.0]);
+        let waited = share.ln() + self.waited.likelihood(trigger_ns, step.adjacent, ADJACENT[1]);
+        let prompt = (1.0 - share).ln() + prompt;
+        let (more, less) = if waited > prompt { (waited, prompt) } else { (prompt, waited) };
+        (more + (less - more).exp().ln_1p(), waited > prompt)
     }
 }
 
@@ -158,15 +260,7 @@ impl Stage {
         (f64::from(count) + UNSEEN) / (f64::from(self.seen) + UNSEEN * kinds)
     }
 
-    fn likelihood(&self, step: &Step) -> f64 {
-        let chance = self.chance(step.action).ln();
-        match self.actions.iter().find(|known| known.action == step.action) {
-            Some(action) => chance + action.likelihood(step),
-            None => chance + Lags::unknown(step.lag_ns) + NEITHER.ln(),
-        }
-    }
-
-    fn learn(&mut self, step: &Step) {
+    fn learn(&mut self, step: &Step, has_waited: bool) {
         let at = match self.actions.iter().position(|known| known.action == step.action) {
             Some(at) => at,
             None if self.actions.len() < MAX_ACTIONS => {
@@ -177,7 +271,7 @@ impl Stage {
         };
         self.seen += 1;
         if let Some(action) = self.actions.get_mut(at) {
-            action.learn(step);
+            action.learn(step, has_waited);
         }
         if self.seen >= MAX_COUNT {
             self.actions.iter_mut().for_each(Action::halve);
@@ -189,67 +283,57 @@ impl Stage {
 /// Of a feature with two values of which nothing is known.
 const NEITHER: f64 = 0.5;
 
-/// How likely a step is for a request of which nothing is known.
-fn unknown(step: &Step) -> f64 {
-    /// One of a few actions.
-    const SOME_ACTION: f64 = 0.3;
-    /// Most programs act while they are busy with the request, and not while they wait for an answer.
-    const ADJACENT: f64 = 0.7;
-    const BESIDE: f64 = 0.2;
-    let adjacent = step.adjacent.map_or(NEITHER, |is| if is { ADJACENT } else { 1.0 - ADJACENT });
-    let beside = if step.beside { BESIDE } else { 1.0 - BESIDE };
-    SOME_ACTION.ln() + adjacent.ln() + beside.ln() + Lags::unknown(step.lag_ns)
-}
+/// An action of which nothing is known.
+const NOTHING: Action = Action::new(0);
 
 impl Action {
     const fn new(action: u64) -> Self {
-        Self { action, count: 0, beside: 0, adjacent: [0, 0], triggered: 0, prompt: Lags::NONE, waited: Lags::NONE }
+        Self { action, count: 0, beside: 0, prompt: Manner::NONE }
     }
 
-    fn likelihood(&self, step: &Step) -> f64 {
+    fn beside(&self, step: &Step) -> f64 {
         let beside = share(self.beside, self.count, 0.2);
-        let beside = if step.beside { beside } else { 1.0 - beside };
-        let [not, is] = self.adjacent;
-        let adjacent = share(is, not + is, 0.7);
-        let adjacent = step.adjacent.map_or(NEITHER, |is| if is { adjacent } else { 1.0 - adjacent });
-        beside.ln() + adjacent.ln() + self.delay(step).0
+        if step.beside { beside.ln() } else { (1.0 - beside).ln() }
     }
 
-    /// How likely the delay is, as a natural logarithm; and whether something else is likelier to have set the step off than
-    /// that it could be taken.
-    fn delay(&self, step: &Step) -> (f64, bool) {
-        /// Before anything was seen, either may be.
-        const TRIGGERED: f64 = 0.3;
-        let prompt = self.prompt.density(step.lag_ns);
-        let Some(trigger_ns) = step.trigger_ns.filter(|_| step.adjacent != Some(true)) else { return (prompt, false) };
-        let triggered = share(self.triggered, self.count.saturating_sub(self.adjacent[1]), TRIGGERED);
-        let (prompt, waited) = ((1.0 - triggered).ln() + prompt, triggered.ln() + self.waited.density(trigger_ns));
-        let (more, less) = if waited > prompt { (waited, prompt) } else { (prompt, waited) };
-        (more + (less - more).exp().ln_1p(), waited > prompt)
-    }
-
-    fn learn(&mut self, step: &Step) {
+    fn learn(&mut self, step: &Step, has_waited: bool) {
         self.count += 1;
         self.beside += u32::from(step.beside);
-        if let Some(is) = step.adjacent {
-            self.adjacent[usize::from(is)] += 1;
-        }
-        match step.trigger_ns.filter(|_| self.delay(step).1) {
-            Some(trigger_ns) => {
-                self.triggered += 1;
-                self.waited.learn(trigger_ns);
-            }
-            None => self.prompt.learn(step.lag_ns),
+        if !has_waited {
+            self.prompt.learn(step.lag_ns, step.adjacent);
         }
     }
 
     fn halve(&mut self) {
         self.count /= 2;
         self.beside /= 2;
-        self.triggered /= 2;
-        self.adjacent = self.adjacent.map(|count| count / 2);
         self.prompt.halve();
-        self.waited.halve();
+    }
+}
+
+impl Manner {
+    const NONE: Self = Self { adjacent: [0, 0], lags: Lags::NONE };
+
+    fn likelihood(&self, lag_ns: u64, adjacent: Option<bool>, expected: f64) -> f64 {
+        let [not, is] = self.adjacent;
+        let share = share(is, not + is, expected);
+        let adjacent = adjacent.map_or(NEITHER, |is| if is { share } else { 1.0 - share });
+        adjacent.ln() + self.lags.density(lag_ns)
+    }
+
+    fn learn(&mut self, lag_ns: u64, adjacent: Option<bool>) {
+        if let Some(is) = adjacent {
+            self.adjacent[usize::from(is)] += 1;
+        }
+        self.lags.learn(lag_ns);
+        if self.lags.seen >= MAX_COUNT {
+            self.halve();
+        }
+    }
+
+    fn halve(&mut self) {
+        self.adjacent = self.adjacent.map(|count| count / 2);
+        self.lags.halve();
     }
 }
 
@@ -281,11 +365,6 @@ impl Lags {
     fn expected(bucket: usize) -> f64 {
         const DECAY: f64 = 0.85;
         (1.0 - DECAY) * DECAY.powi(i32::try_from(bucket).unwrap_or(i32::MAX))
-    }
-
-    fn unknown(lag_ns: u64) -> f64 {
-        let bucket = Self::bucket(lag_ns);
-        Self::expected(bucket).ln() - Self::log_width(bucket)
     }
 
     /// Per nanosecond, as a natural logarithm.

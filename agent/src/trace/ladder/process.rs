@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 
 use super::evidence::{Decision, Evidence};
+use super::order::Order;
 use super::plan::Plans;
 use super::thread::Habit;
 use super::token::Tokens;
+use super::wait::Waits;
 use crate::flow::{Cookie, Nanos};
 use crate::slots::{Key, Slots};
 use crate::trace::ancestry::Node;
@@ -29,6 +31,8 @@ pub(super) struct Process {
     /// What its threads did last.
     pub(super) threads: HashMap<u32, Thread>,
     pub(super) plans: Plans,
+    pub(super) waits: Waits,
+    pub(super) order: Order,
     /// How often a call of an operation was made while the process answered nobody, and how often at all.
     pub(super) orphans: HashMap<u64, (u32, u32)>,
     /// The thread that makes most calls, how many it made, and how many others did.

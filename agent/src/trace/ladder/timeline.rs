@@ -1,6 +1,6 @@
 //! What a request could do when, and how likely it is that it did what it is said to have done.
 
-use super::plan::{ANSWER, History, Step};
+use super::plan::{ANSWER, History, Idle, Step};
 use super::process::{Call, Cause, MAX_FAN_OUT, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
@@ -8,7 +8,10 @@ use crate::slots::Key;
 /// What is less likely than this, as a natural logarithm, is not possible.
 pub(super) const IMPOSSIBLE: f64 = -1e6;
 /// Steps are usually as likely as others of their kind, more or less; a natural logarithm.
-pub(super) const USUAL_SPREAD: f64 = 4.0;
+pub(super) const USUAL_SPREAD: f64 = 2.0;
+
+/// An answer that is less likely than that is no such request's.
+pub(super) const PLAIN_SPREAD: f64 = 4.0;
 
 /// What a request could do when, just before one of its steps.
 #[derive(Clone, Copy, Debug)]
@@ -20,23 +23,27 @@ pub(super) struct Ready {
 
 impl Process {
     /// What a request could do at a time, with the calls that it has now; `None` if it could do nothing.
-    pub(super) fn ready(&self, parent: Key, at: Nanos) -> Option<Ready> {
+    pub(super) fn ready(&self, parent: Key, action: u64, at: Nanos) -> Option<Ready> {
         let request = self.parents.get(parent)?;
         (request.read <= at && request.calls.len() < MAX_FAN_OUT).then_some(())?;
-        self.ready_at(parent, &request.calls, Some(at))
+        self.ready_at(parent, &request.calls, action, Some(at))
     }
 
     pub(super) fn ready_before(&self, parent: Key, calls: &[Key], key: Key) -> Option<Ready> {
         let at = calls.iter().position(|&other| other == key)?;
-        self.ready_at(parent, &calls[..at], Some(self.calls.get(key)?.made))
+        let call = self.calls.get(key)?;
+        self.ready_at(parent, &calls[..at], call.operation, Some(call.made))
     }
 
-    /// Since when a request could act at a time, after these calls.
-    pub(super) fn ready_at(&self, parent: Key, calls: &[Key], at: Option<Nanos>) -> Option<Ready> {
+    /// Since when a request could take an action at a time, after these calls.
+    pub(super) fn ready_at(&self, parent: Key, calls: &[Key], action: u64, at: Option<Nanos>) -> Option<Ready> {
         let request = self.parents.get(parent)?;
         let mut ready = Ready { history: History::new(request.operation), since: request.read, outstanding: 0 };
         for &key in calls {
             let call = self.calls.get(key)?;
+            if self.waits.is_free(request.operation, action, call.operation) {
+                continue;
+            }
             ready.history = ready.history.then(call.operation);
             match call.heard.filter(|&heard| at.is_none_or(|at| heard <= at)) {
                 Some(heard) => ready.since = ready.since.max(heard),
@@ -57,6 +64,7 @@ impl Process {
             action: call.operation,
             lag_ns: call.made.0.saturating_sub(ready.since.0),
             trigger_ns: trigger.map(|at| call.made.0.saturating_sub(at.0)),
+            idle: Idle::of(call.free_since.map(|at| call.made.0.saturating_sub(at.0))),
             beside: ready.outstanding > 0,
             adjacent: call.cause.map(|(_, cause)| match cause {
                 Cause::Request(request) => request == parent,
@@ -68,19 +76,21 @@ impl Process {
     /// How likely it is that a request made these calls, and its answer after them.
     pub(super) fn likelihood(&self, parent: Key, calls: &[Key]) -> f64 {
         let Some(request) = self.parents.get(parent) else { return IMPOSSIBLE };
-        let mut sum = 0.0;
+        let (mut sum, trust) = (0.0, self.trust());
         for (at, &key) in calls.iter().enumerate() {
             let Some(call) = self.calls.get(key) else { return IMPOSSIBLE };
-            let Some(ready) = self.ready_at(parent, &calls[..at], Some(call.made)) else { return IMPOSSIBLE };
+            let Some(ready) = self.ready_at(parent, &calls[..at], call.operation, Some(call.made)) else {
+                return IMPOSSIBLE;
+            };
             if call.made < request.read || request.answered.is_some_and(|answered| answered < call.made) {
                 return IMPOSSIBLE;
             }
-            sum += self.plans.likelihood(ready.history, &self.step(call, (parent, &calls[..at]), &ready));
+            sum += self.plans.likelihood(ready.history, &self.step(call, (parent, &calls[..at]), &ready), trust);
         }
         if let Some(answered) = request.answered
-            && let Some(ready) = self.ready_at(parent, calls, Some(answered))
+            && let Some(ready) = self.ready_at(parent, calls, ANSWER, Some(answered))
         {
-            sum += self.plans.likelihood(ready.history, &answer(answered, &ready));
+            sum += self.plans.likelihood(ready.history, &answer(answered, &ready), trust);
         }
         sum
     }
@@ -88,25 +98,42 @@ impl Process {
     /// How likely a request makes this call in the place of another.
     pub(super) fn here(&self, parent: Key, calls: &[Key], place: Key, call: &Call) -> f64 {
         let before = &calls[..position(calls, place)];
-        let Some(ready) = self.ready_at(parent, before, Some(call.made)) else { return IMPOSSIBLE };
-        self.plans.likelihood(ready.history, &self.step(call, (parent, before), &ready))
+        let Some(ready) = self.ready_at(parent, before, call.operation, Some(call.made)) else { return IMPOSSIBLE };
+        self.plans.likelihood(ready.history, &self.step(call, (parent, before), &ready), self.trust())
     }
 
     /// Whether everything that a request did is what such requests usually do.
     pub(super) fn is_usual(&self, parent: Key) -> bool {
         let Some(request) = self.parents.get(parent) else { return true };
-        request.calls.iter().all(|&key| {
+        request.calls.iter().enumerate().all(|(at, &key)| {
             let Some(call) = self.calls.get(key) else { return true };
-            let usual = self.plans.usual(call.operation);
-            usual.is_some_and(|usual| self.here(parent, &request.calls, key, call) > usual - USUAL_SPREAD)
+            let before = &request.calls[..at];
+            let Some(ready) = self.ready_at(parent, before, call.operation, Some(call.made)) else { return true };
+            let step = self.step(call, (parent, before), &ready);
+            let surprise = self.plans.surprise(ready.history, &step, self.trust());
+            surprise.is_some_and(|surprise| surprise < USUAL_SPREAD)
         })
+    }
+
+    /// Whether it is plain what a request did: nothing that no such request was seen to do, and its answer about when it is usual.
+    pub(super) fn is_plain(&self, parent: Key) -> bool {
+        let Some(request) = self.parents.get(parent) else { return false };
+        let Some(answered) = request.answered else { return false };
+        let Some(ready) = self.ready_at(parent, &request.calls, ANSWER, Some(answered)) else { return false };
+        let surprise = self.plans.surprise(ready.history, &answer(answered, &ready), self.trust());
+        surprise.is_some_and(|surprise| surprise < PLAIN_SPREAD)
+            && request.calls.iter().enumerate().all(|(at, &key)| {
+                let Some(call) = self.calls.get(key) else { return false };
+                let ready = self.ready_at(parent, &request.calls[..at], call.operation, Some(call.made));
+                ready.is_some_and(|ready| ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation))
+            })
     }
 
     /// How likely a call is made for nobody.
     pub(super) fn nobodys(&self, call: &Call) -> f64 {
         /// Such calls come at any time: once in ten seconds, say.
         const LOG_PERIOD_NS: f64 = 23.0;
-        self.orphan_share(call.operation).ln() - LOG_PERIOD_NS
+        self.orphan_share(call.operation).ln() - self.trust() * LOG_PERIOD_NS
     }
 }
 
@@ -115,6 +142,7 @@ pub(super) fn answer(answered: Nanos, ready: &Ready) -> Step {
         action: ANSWER,
         lag_ns: answered.0.saturating_sub(ready.since.0),
         trigger_ns: None,
+        idle: Idle::default(),
         beside: ready.outstanding > 0,
         adjacent: None,
     }

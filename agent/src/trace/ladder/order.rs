@@ -1,0 +1,203 @@
+//! In which order requests act that wait for the same thing: learnt per process from pairs about which everything else leaves
+//! no doubt.
+//!
+//! Most pools are queues and give a connection to whoever waits longest. Others prefer who comes at the right moment, or keep
+//! no order. What is seen of a process decides how much the order says about its next calls.
+
+use super::change::{self, Change};
+use super::process::Process;
+use crate::flow::Nanos;
+use crate::slots::Key;
+
+/// How often those that could act earlier did, by how much earlier they could.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    pairs: [[Seen; GAPS]; 2],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    kept: u32,
+    broken: u32,
+}
+
+/// Two that wait, as far as it matters who acts first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair {
+    gap: usize,
+    /// The later one had just become ready when the first of them acted.
+    is_fresh: bool,
+}
+
+/// Classes of how much earlier one could act than the other: less than so many microseconds, or more.
+const GAPS_US: [u64; 3] = [100, 400, 2_000];
+const GAPS: usize = GAPS_US.len() + 1;
+/// Who became ready less than this before may have come at the right moment.
+const FRESH_NS: u64 = 1_000_000;
+/// Counts are halved then.
+const MAX_COUNT: u32 = 4_096;
+/// What is expected weighs like so many sightings.
+const WEIGHT: f64 = 2.0;
+/// The same of what is known of others.
+const WEIGHT_OF_OTHERS: f64 = 8.0;
+/// How many keep the order, by the gap, before anything was seen.
+const EXPECTED: [f64; GAPS] = [0.73; GAPS];
+/// The same where several threads make calls: each may be held up by itself.
+const EXPECTED_THREADS: [f64; GAPS] = [0.53; GAPS];
+/// The same of those that wait for long: most pools are queues.
+const QUEUES: f64 = 0.95;
+
+impl Pair {
+    /// One that could act at a time and another that could act later, and when the first of them acted.
+    pub(super) fn new(earlier: Nanos, later: Nanos, acted: Nanos) -> Self {
+        let gap_us = later.0.saturating_sub(earlier.0) / 1_000;
+        let gap = GAPS_US.iter().position(|&us| gap_us < us).unwrap_or(GAPS_US.len());
+        Self { gap, is_fresh: acted.0.saturating_sub(later.0) < FRESH_NS }
+    }
+}
+
+impl Order {
+    /// How much likelier it is that the earlier one acts first, as a natural logarithm.
+    pub(super) fn odds(&self, pair: Pair, has_many_callers: bool) -> f64 {
+        let expected = if has_many_callers { EXPECTED_THREADS } else { EXPECTED };
+        let share = |seen: Seen, expected: f64, weight: f64| {
+            let Seen { kept, broken } = seen;
+            (f64::from(kept) + weight * expected) / (f64::from(kept) + f64::from(broken) + weight)
+        };
+        let [waiting, fresh] = [self.pairs[0][pair.gap], self.pairs[1][pair.gap]];
+        let share = if pair.is_fresh {
+            // As long as little is known of those who come at the right moment they are taken to wait like others.
+            share(fresh, share(waiting, expected[pair.gap], WEIGHT_OF_OTHERS), WEIGHT)
+        } else if pair.gap == GAPS - 1 {
+            share(waiting, QUEUES, WEIGHT)
+        } else {
+            share(waiting, expected[pair.gap], WEIGHT)
+        };
+        (share / (1.0 - share)).ln()
+    }
+
+    /// A pair about which there is no doubt.
+    pub(super) fn learn(&mut self, pair: Pair, is_kept: bool) {
+        let seen = &mut self.pairs[usize::from(pair.is_fresh)][pair.gap];
+        *if is_kept { &mut seen.kept } else { &mut seen.broken } += 1;
+        if seen.kept + seen.broken >= MAX_COUNT {
+            *seen = Seen { kept: seen.kept / 2, broken: seen.broken / 2 };
+        }
+    }
+}
+
+/// What speaks against that two were exchanged must be so strong, as a natural logarithm, for there to be no doubt.
+const BEYOND_DOUBT: f64 = -6.0;
+/// Calls of the same kind that each call of an answered request is compared with.
+const MAX_COMPARED: usize = 4;
+/// Calls of any kind that are looked through for them.
+const MAX_LOOKED_AT: usize = 64;
+
+impl Process {
+    /// How likely it is that of two that wait it is this one that acts first, by since when they could act and when they did: as
+    /// log-odds, 0 where they did not wait at the same time.
+    pub(super) fn order_of(&self, one: (Nanos, Nanos), other: (Nanos, Nanos)) -> f64 {
+        let acted = one.1.min(other.1);
+        if one.0.max(other.0) >= acted {
+            return 0.0;
+        }
+        if one.1 < other.1 { self.first(one.0, other.0, acted) } else { self.first(other.0, one.0, acted) }
+    }
+
+    /// A request was answered: what is known of its calls and of those before tells in which order requests act.
+    pub(super) fn learn_order(&mut self, parent: Key) {
+        if !self.is_plain(parent) {
+            return;
+        }
+        let calls = self.calls_of(parent).to_vec();
+        for key in calls {
+            let Some(made) = self.calls.get(key).map(|call| call.made) else { continue };
+            let at = self.recent.partition_point(|&other| self.calls.get(other).is_some_and(|other| other.made < made));
+            let around = self.recent.range(..at).rev().take(MAX_LOOKED_AT);
+            let around = around.chain(self.recent.range(at..).skip(1).take(MAX_LOOKED_AT));
+            let pairs: Vec<_> =
+                around.filter_map(|&other| self.undoubted(parent, key, other)).take(MAX_COMPARED).collect();
+            for (pair, is_kept) in pairs.into_iter().flatten() {
+                self.order.learn(pair, is_kept);
+            }
+        }
+    }
+
+    /// Two calls for which two requests waited, if it is beyond doubt whose they are; `None` if they are no such calls.
+    fn undoubted(&self, parent: Key, key: Key, other: Key) -> Option<Option<(Pair, bool)>> {
+        let (call, with) = (self.calls.get(key)?, self.calls.get(other)?);
+        let theirs = with.owner.filter(|&theirs| theirs != parent)?;
+        let (one, two) = (self.parents.get(parent)?, self.parents.get(theirs)?);
+        if call.operation != with.operation || two.answered.is_none() || !self.is_plain(theirs) {
+            return None;
+        }
+        let mine = self.ready_before(parent, &one.calls, key)?.since;
+        let their = self.ready_before(theirs, &two.calls, other)?.since;
+        let acted = call.made.min(with.made);
+        if mine.max(their) >= acted || mine == their {
+            return None;
+        }
+        let is_kept = (mine < their) == (call.made < with.made);
+        let pair = Pair::new(mine.min(their), mine.max(their), acted);
+        if call.proof.is_some() && with.proof.is_some() {
+            return Some(Some((pair, is_kept)));
+        }
+        if call.proof.is_some() || with.proof.is_some() || one.calls.len().max(two.calls.len()) > change::MAX_COMPARED {
+            return Some(None);
+        }
+        let doubt = self.exchanges(key, parent, other);
+        let is_doubtful = doubt.iter().any(|change: &Change| self.gain(change).steps > BEYOND_DOUBT);
+        Some((!is_doubtful).then_some((pair, is_kept)))
+    }
+
+    /// How much likelier it is that one acts at this time and not the other one, by who could earlier.
+    pub(super) fn first(&self, one: Nanos, other: Nanos, acted: Nanos) -> f64 {
+        match one.cmp(&other) {
+            std::cmp::Ordering::Less => self.order.odds(Pair::new(one, other, acted), self.has_many_callers()),
+            std::cmp::Ordering::Equal => 0.0,
+            std::cmp::Ordering::Greater => -self.order.odds(Pair::new(other, one, acted), self.has_many_callers()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn waiting() -> Pair {
+        Pair::new(Nanos(MS), Nanos(11 * MS), Nanos(50 * MS))
+    }
+
+    fn fresh() -> Pair {
+        Pair::new(Nanos(MS), Nanos(50 * MS - MS / 10), Nanos(50 * MS))
+    }
+
+    #[test]
+    fn a_queue_is_learnt_and_holds_for_newcomers_too() {
+        let mut order = Order::default();
+        let before = order.odds(fresh(), true);
+        (0..100).for_each(|_| order.learn(waiting(), true));
+        assert!(order.odds(waiting(), true) > 6.0, "{order:?}");
+        assert!(order.odds(fresh(), true) > before + 1.5, "{order:?}");
+    }
+
+    #[test]
+    fn newcomers_that_are_preferred_are_learnt_apart() {
+        let mut order = Order::default();
+        (0..100).for_each(|_| order.learn(waiting(), true));
+        (0..100).for_each(|_| order.learn(fresh(), false));
+        assert!(order.odds(fresh(), false) < -3.0 && order.odds(waiting(), false) > 6.0, "{order:?}");
+    }
+
+    #[test]
+    fn where_no_order_is_kept_it_says_nothing() {
+        let mut order = Order::default();
+        (0..200).for_each(|at| order.learn(waiting(), at % 2 == 0));
+        assert!(order.odds(waiting(), false).abs() < 0.1, "{order:?}");
+        // What a process does may change, and counts are bounded.
+        (0..2 * MAX_COUNT).for_each(|_| order.learn(waiting(), true));
+        assert!(order.odds(waiting(), false) > 3.0, "{order:?}");
+    }
+}

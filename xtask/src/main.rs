@@ -7,6 +7,8 @@ mod bed;
 #[cfg(unix)]
 mod bench;
 mod build;
+#[cfg(unix)]
+mod cluster;
 mod command;
 mod dist;
 mod fuzz;
@@ -61,10 +63,10 @@ enum Verb {
     },
     /// Format, lints, unit tests, fuzz targets for some seconds, then end to end as root, here and on other kernels.
     Test {
-        /// Stages to run: lint, unit, fuzz, links, e2e, vm. All of them if none is named.
+        /// Stages to run: lint, unit, fuzz, links, e2e, vm, cluster. All but the last one if none is named.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
-        /// Arguments of the test programs, such as a part of a test's name.
+        /// Arguments of the test programs, such as a part of a test's name; of `cluster`, parts of its sentences.
         #[arg(last = true, value_name = "TEST ARGS")]
         filter: Vec<String>,
     },
@@ -97,6 +99,14 @@ enum Verb {
         /// Look for newer kernels than those that were fetched before.
         #[arg(long)]
         update: bool,
+    },
+    /// A real Kubernetes of one node on this machine, as root: what `cargo xtask test cluster` runs in.
+    ///
+    /// The first `up` builds etcd, Kubernetes and CoreDNS into the user's cache folder, which takes minutes; later ones take seconds.
+    Cluster {
+        #[cfg(unix)]
+        #[command(subcommand)]
+        action: cluster::Action,
     },
     /// Build the agent for another machine, into target/dist/TARGET.
     Dist {
@@ -145,6 +155,10 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Vm { names, update } => vm::vm(&names, update, steps),
         #[cfg(not(unix))]
         Verb::Vm { .. } => anyhow::bail!("virtual machines boot programs of this machine: run them on Linux"),
+        #[cfg(unix)]
+        Verb::Cluster { action } => cluster::cluster(action, steps),
+        #[cfg(not(unix))]
+        Verb::Cluster {} => anyhow::bail!("a cluster's nodes run Linux: run it there"),
         Verb::Dist { target } => dist::dist(&target, steps),
         Verb::Lint => lint::lint(steps),
         Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),

@@ -38,7 +38,8 @@ impl std::error::Error for NotInstalled {}
 
 /// Services that Debian starts when their package is installed. Our tests and benches start their own servers on ports of
 /// their own; a web server on port 80 that nobody asked for must not be left behind.
-const SERVICES: &[&str] = &["nginx.service", "apache2.service", "haproxy.service", "redis-server.service"];
+const SERVICES: &[&str] =
+    &["nginx.service", "apache2.service", "containerd.service", "haproxy.service", "redis-server.service"];
 
 /// Where systemd looks for units that hold until the next boot.
 const RUNTIME_UNITS: &str = "/run/systemd/system";

@@ -48,10 +48,18 @@ pub(crate) enum Stage {
     EndToEnd,
     /// The suite of behaviours on other kernels, in virtual machines.
     Machines,
+    /// The agent on a real Kubernetes.
+    Cluster,
 }
 
 impl Stage {
-    const ALL: &[Self] = &[Self::Lint, Self::Unit, Self::Fuzz, Self::Links, Self::EndToEnd, Self::Machines];
+    const ALL: &[Self] =
+        &[Self::Lint, Self::Unit, Self::Fuzz, Self::Links, Self::EndToEnd, Self::Machines, Self::Cluster];
+
+    /// Whether it runs only if it is named: building a cluster's programs takes longer than all other stages.
+    const fn is_on_demand(self) -> bool {
+        matches!(self, Self::Cluster)
+    }
 
     const fn name(self) -> &'static str {
         match self {
@@ -61,6 +69,7 @@ impl Stage {
             Self::Links => "links",
             Self::EndToEnd => "e2e",
             Self::Machines => "vm",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -73,6 +82,7 @@ impl Stage {
             Self::Links => links(steps),
             Self::EndToEnd => end_to_end(filter, steps),
             Self::Machines => machines(steps),
+            Self::Cluster => cluster(filter, steps),
         }
     }
 }
@@ -94,7 +104,10 @@ fn selected(names: &[String]) -> Result<Vec<Stage>> {
     Ok(Stage::ALL
         .iter()
         .copied()
-        .filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.name()))
+        .filter(|stage| match names {
+            [] => !stage.is_on_demand(),
+            names => names.iter().any(|name| name == stage.name()),
+        })
         .collect())
 }
 
@@ -136,6 +149,16 @@ fn machines(_: &mut Steps) -> Result<()> {
     bail!("virtual machines boot programs of this machine: run them on Linux")
 }
 
+#[cfg(unix)]
+fn cluster(filter: &[String], steps: &mut Steps) -> Result<()> {
+    crate::cluster::test(filter, steps)
+}
+
+#[cfg(not(unix))]
+fn cluster(_: &[String], _: &mut Steps) -> Result<()> {
+    bail!("a cluster's nodes run Linux: run it there")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,14 +168,16 @@ mod tests {
     }
 
     #[test]
-    fn without_names_everything_runs_and_names_keep_the_order_of_the_stages() {
-        assert_eq!(named(&[]).unwrap(), Stage::ALL);
+    fn without_names_everything_quick_runs_and_names_keep_the_order_of_the_stages() {
+        let all = named(&[]).unwrap();
+        assert_eq!(all, Stage::ALL[..all.len()]);
+        assert!(!all.contains(&Stage::Cluster), "its programs are built in minutes: only if it is named");
         assert_eq!(named(&["e2e", "lint"]).unwrap(), [Stage::Lint, Stage::EndToEnd]);
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
-        let error = named(&["unit", "cluster"]).unwrap_err().to_string();
-        assert_eq!(error, "there are no tests named `cluster`; known: lint, unit, fuzz, links, e2e, vm");
+        let error = named(&["unit", "moon"]).unwrap_err().to_string();
+        assert_eq!(error, "there are no tests named `moon`; known: lint, unit, fuzz, links, e2e, vm, cluster");
     }
 }

@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 
+use crate::bed::go::{self, GoProgram};
 use crate::command::{command, output, run, succeeds, which};
 use crate::packages::{self, Program};
 use crate::step::Steps;
@@ -50,6 +51,8 @@ pub(crate) enum Recipe {
     Java(&'static str),
     /// `go build`, into `app`.
     Go,
+    /// `go build` of each, so that it needs no library of the machine, into files of their names.
+    GoStatic(&'static [GoProgram]),
     /// `cc` of these files, into `app`.
     C(&'static [&'static str]),
     /// `cargo build --release` of its `Cargo.lock`, into `target/release`.
@@ -90,6 +93,9 @@ impl Source {
 }
 
 impl Recipe {
+    /// What builds Go programs.
+    pub(crate) const GO: &'static [Program] = &[Program { name: "go", package: "golang-go" }];
+
     /// What it needs, but for what makes virtual environments.
     const fn programs(self) -> &'static [Program] {
         match self {
@@ -105,7 +111,7 @@ impl Recipe {
                 Program { name: "javac", package: "default-jdk-headless" },
                 Program { name: "python3", package: "python3" },
             ],
-            Self::Go => &[Program { name: "go", package: "golang-go" }],
+            Self::Go | Self::GoStatic(_) => Self::GO,
             Self::C(_) => &[Program { name: "cc", package: "build-essential" }],
             // It runs this.
             Self::Cargo => &[],
@@ -134,6 +140,7 @@ impl Recipe {
             }
             Self::Java(file) => with_newer_java(folder, file),
             Self::Go => run(inside("go", folder)?.args(["build", "-o", "app", "."])),
+            Self::GoStatic(programs) => go::build(folder, programs),
             Self::C(files) => run(inside("cc", folder)?.args(["-O2", "-g", "-pthread", "-o", "app"]).args(files)),
             Self::Cargo => run(crate::command::cargo()
                 .args(["build", "--quiet", "--locked", "--release", "--target-dir=target"])
@@ -169,7 +176,8 @@ fn with_newer_java(folder: &Path, file: &str) -> Result<()> {
     std::os::unix::fs::symlink(home.trim(), &link).with_context(|| format!("{} cannot be made", link.display()))
 }
 
-fn cache() -> Result<PathBuf> {
+/// Our folder in the user's cache folder.
+pub(crate) fn cache() -> Result<PathBuf> {
     let given = env::var_os("XDG_CACHE_HOME").filter(|path| Path::new(path).is_absolute()).map(PathBuf::from);
     let usual = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     Ok(given.or_else(usual).context("neither XDG_CACHE_HOME nor HOME is set")?.join("wirespan"))

@@ -3,6 +3,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod cpu;
+pub(crate) mod go;
 pub(crate) mod install;
 pub(crate) mod machine;
 pub(crate) mod parts;

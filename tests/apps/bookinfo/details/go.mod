@@ -1,0 +1,3 @@
+module wirespan.io/bookinfo/details
+
+go 1.19

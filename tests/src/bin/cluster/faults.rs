@@ -1,0 +1,142 @@
+//! What is done to the agent and to the API server while Bookinfo is in use, and what pods ask of the agent at run time.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use wirespan_tests::span::{Kind, is};
+
+use crate::bed::{POD_PATIENCE, until};
+use crate::bookinfo::{ask, drive, is_of, pod_of};
+use crate::report::Check;
+use crate::stack::{AGENT, AGENT_LABELS, BOOKINFO, Stack};
+
+pub(crate) const ALL: &[Check] = &[
+    Check {
+        name: "a pod that asks not to be traced is not, from then on, until it asks for it again",
+        holds: opted_out,
+    },
+    Check { name: "an agent that is killed costs no request, and the next one knows the connections", holds: killed },
+    Check { name: "an API server that is gone for a minute costs no name", holds: api_server_gone },
+    Check { name: "an agent that may ask nothing goes on, and knows the pods again when it may", holds: not_allowed },
+];
+
+/// How long the API server is gone.
+const GONE: Duration = Duration::from_secs(60);
+
+/// How long a change of a pod's annotations may take until it holds in the kernel.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+
+fn opted_out(stack: &Stack) {
+    let details = stack.bed.wait_ready(BOOKINFO, "app=details").remove(0);
+    let annotate = |value: &str| {
+        stack.bed.kubectl(&["annotate", "pod", "--namespace", BOOKINFO, details.name(), "--overwrite", value]);
+    };
+    let is_told = |number: u32| {
+        // The page's own span is the last of the request's: those of details would have come before.
+        stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
+        let path = format!("/details/{number}");
+        !stack.spans.matching(|span| span.kind == Kind::Server && span.path() == path).is_empty()
+    };
+    assert!(is_told(drive(stack)), "details is not traced before");
+    annotate("wirespan.io/trace=false");
+    until("details is not traced any more", CHANGE_PATIENCE, || (!is_told(drive(stack))).then_some(()));
+    annotate("wirespan.io/trace=true");
+    until("details is traced again", CHANGE_PATIENCE, || is_told(drive(stack)).then_some(()));
+}
+
+fn killed(stack: &Stack) {
+    let before = stack.agent();
+    let kept = KeptConnection::open(stack);
+    let number = kept.ask();
+    stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
+    stack.bed.kubectl(&["delete", "pod", "--namespace", AGENT, "--grace-period=0", "--force", before.name()]);
+    // Every answer in between must be one.
+    until("the next agent is ready", POD_PATIENCE, || {
+        kept.ask();
+        let pods = stack.bed.pods(AGENT, AGENT_LABELS);
+        pods.iter().any(|pod| pod.uid() != before.uid() && pod.is_ready()).then_some(())
+    });
+    let number = kept.ask();
+    let span = stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
+    is_of(&span, &pod_of(stack, &span), "productpage");
+}
+
+fn api_server_gone(stack: &Stack) {
+    let pid = fs::read_to_string(stack.bed.run.join("pid/apiserver")).expect("the API server's pid");
+    let pid = pid.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it runs");
+    let begin = Instant::now();
+    while begin.elapsed() < GONE {
+        // It can't be asked who has which name: the span must tell by itself.
+        let number = ask(stack.page());
+        let span = stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
+        span.expect_resource([("service.name", is("productpage-v1")), ("k8s.namespace.name", is(BOOKINFO))]);
+    }
+    stack.bed.up();
+    // The watch goes on: a pod that is made now is known.
+    stack.bed.kubectl(&["delete", "pods", "--namespace", BOOKINFO, "--selector=app=details"]);
+    stack.bed.wait_ready(BOOKINFO, "app=details");
+    let number = drive(stack);
+    let span = stack.spans.request(Kind::Server, &format!("/details/{number}"));
+    is_of(&span, &pod_of(stack, &span), "details");
+}
+
+fn not_allowed(stack: &Stack) {
+    stack.bed.kubectl(&["delete", "clusterrolebinding", "--selector=app.kubernetes.io/name=wirespan"]);
+    let agent = stack.agent();
+    stack.bed.kubectl(&["delete", "pod", "--namespace", AGENT, agent.name()]);
+    until("an agent that may ask nothing is ready", POD_PATIENCE, || {
+        stack.bed.pods(AGENT, AGENT_LABELS).iter().any(|pod| pod.uid() != agent.uid() && pod.is_ready()).then_some(())
+    });
+    let number = drive(stack);
+    let span = stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
+    span.expect_resource([("k8s.pod.uid", is(stack.bed.wait_ready(BOOKINFO, "app=productpage")[0].uid()))]);
+    stack.install_agent();
+    // What was refused is asked again after a minute or more.
+    until("the pods are known again", POD_PATIENCE + GONE, || {
+        let number = drive(stack);
+        let span = stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
+        span.resource.differences([("service.name", is("productpage-v1"))]).is_empty().then_some(())
+    });
+}
+
+/// A connection to the front page that is kept from one request to the next.
+struct KeptConnection(std::cell::RefCell<std::net::TcpStream>);
+
+impl KeptConnection {
+    #[track_caller]
+    fn open(stack: &Stack) -> Self {
+        let stream = std::net::TcpStream::connect(stack.page()).expect("the page listens");
+        stream.set_read_timeout(Some(wirespan_tests::PATIENCE)).expect("a timeout");
+        Self(stream.into())
+    }
+
+    /// Asks on it, which must be answered well; the number that the request has.
+    #[track_caller]
+    fn ask(&self) -> u32 {
+        use std::io::{Read, Write};
+        let number = crate::bookinfo::next_number();
+        let stream = &mut *self.0.borrow_mut();
+        stream
+            .write_all(format!("GET /productpage/{number} HTTP/1.1\r\nHost: productpage\r\n\r\n").as_bytes())
+            .expect("the page reads");
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        while body_is_missing(&answer) {
+            let count = stream.read(&mut piece).expect("the page answers");
+            assert!(count > 0, "the page closed the connection");
+            answer.extend_from_slice(&piece[..count]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        number
+    }
+}
+
+/// Whether an answer with `Content-Length` is not complete.
+fn body_is_missing(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return true };
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
+    body.len() < length.expect("the page says how long it is")
+}

@@ -1,0 +1,3 @@
+module wirespan.io/cluster/pause
+
+go 1.24.0

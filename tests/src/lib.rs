@@ -5,6 +5,7 @@
 #![allow(clippy::panic, reason = "this crate is a test harness: its failures are panics")]
 
 pub mod agent;
+pub mod api_server;
 pub mod apps;
 pub mod attributes;
 pub mod cgroup;

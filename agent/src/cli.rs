@@ -188,8 +188,9 @@ pub(crate) struct TraceArgs {
     /// A YAML file with settings; see docs/configuration.md. It is read anew when it changes.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Trace nothing else: exe:NAME, exe:/PATH, pid:NUMBER, port:NUMBER, user:NAME, container:ID, cgroup:/PATH, unit:NAME or
-    /// service:NAME; in names, * stands for anything. May be given several times.
+    /// Trace nothing else: exe:NAME, exe:/PATH, pid:NUMBER, port:NUMBER, user:NAME, container:ID, cgroup:/PATH, unit:NAME,
+    /// service:NAME; of pods, namespace:NAME, pod:NAME, workload:NAME, label:KEY=VALUE or annotation:KEY=VALUE. In names and
+    /// values, * stands for anything. May be given several times.
     #[arg(long, value_name = "SELECTOR")]
     pub only: Vec<Selector>,
     /// Do not trace: as for --only, which it overrules. May be given several times.

@@ -11,6 +11,7 @@
 //! - [`owners`]: what made them.
 //! - [`namespaces`]: who asks not to be traced; the cluster's uid.
 //! - [`lookup`]: who has an address.
+//! - [`known`]: what came of it, and what of that was told.
 //! - [`keeper`]: all of that together.
 //! - [`tally`]: what it cost.
 
@@ -20,6 +21,7 @@ mod check;
 mod connect;
 mod follow;
 mod keeper;
+mod known;
 mod lookup;
 mod namespaces;
 mod objects;

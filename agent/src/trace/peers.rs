@@ -43,8 +43,15 @@ pub struct Peers {
 
 #[derive(Debug)]
 enum Known {
-    Asked { at: Nanos },
-    Told { who: Option<Who>, until: Nanos },
+    Asked {
+        at: Nanos,
+    },
+    Told {
+        who: Option<Who>,
+        until: Nanos,
+        /// From then on it is asked for anew.
+        stale: Nanos,
+    },
 }
 
 /// Who has an address.
@@ -91,24 +98,37 @@ impl Peers {
             Party::Pod(pod) => Who::Pod(Arc::from(pod)),
             Party::Service { name, namespace } => Who::Service(Arc::new(ServiceName { name, namespace })),
         });
-        self.put(told.address, Known::Told { who, until });
+        // What is in use is asked for before it is believed no longer.
+        let stale = Nanos(now.0.saturating_add(told.valid_ns / 2));
+        self.put(told.address, Known::Told { who, until, stale });
     }
 
-    /// Who has an address. Asks for it if that is not known.
+    /// Who has an address. Asks for it if that is not known, or not for much longer.
+    ///
+    /// A Service, and that nobody has it, is believed until something else is known: the API server may be away. An address of a
+    /// pod may be another's by then.
     pub fn find(&mut self, address: IpAddr, now: Nanos) -> Answer {
         if !may_be_in_a_cluster(address) {
             return Answer::Told(None);
         }
-        match self.known.get(&address) {
-            Some(Known::Told { who, until }) if now < *until => return Answer::Told(who.clone()),
+        let (answer, is_due) = match self.known.get_mut(&address) {
+            Some(Known::Told { who, until, stale }) if now < *until || !matches!(who, Some(Who::Pod(_))) => {
+                let is_due = now >= *stale;
+                if is_due {
+                    *stale = Nanos(now.0.saturating_add(ASK_AGAIN_NS));
+                }
+                (Answer::Told(who.clone()), is_due)
+            }
             Some(Known::Asked { at }) if now.0.saturating_sub(at.0) < ASK_AGAIN_NS => return Answer::Asked,
-            _ => {}
-        }
-        if self.asks.len() < MAX_ASKS {
+            _ => (Answer::Asked, true),
+        };
+        if is_due && self.asks.len() < MAX_ASKS {
             self.asks.push(address);
-            self.put(address, Known::Asked { at: now });
+            if matches!(answer, Answer::Asked) {
+                self.put(address, Known::Asked { at: now });
+            }
         }
-        Answer::Asked
+        answer
     }
 
     /// What is to be asked for.

@@ -60,14 +60,36 @@ fn an_address_is_asked_for_once_and_believed_for_a_time() {
     let mut asks = Vec::new();
     peers.take_asks(&mut asks);
     assert_eq!(asks, [ip(POD)]);
-    peers.learn(Nanos(3), &told(POD, None));
-    assert!(matches!(peers.find(ip(POD), Nanos(59 * SECOND)), Answer::Told(None)));
+    peers.learn(Nanos(3), &told(POD, Some(Party::Pod(Box::new(pod("web-1", POD))))));
+    assert!(matches!(peers.find(ip(POD), Nanos(29 * SECOND)), Answer::Told(Some(_))));
+    peers.take_asks(&mut asks);
+    assert_eq!(asks.len(), 1);
+    for _ in 0..2 {
+        assert!(matches!(peers.find(ip(POD), Nanos(31 * SECOND)), Answer::Told(Some(_))));
+    }
+    peers.take_asks(&mut asks);
+    assert_eq!(asks.len(), 2, "it is asked for while it is believed");
     assert!(matches!(peers.find(ip(POD), Nanos(61 * SECOND)), Answer::Asked), "it is believed no longer");
     peers.take_asks(&mut asks);
-    assert_eq!(asks.len(), 2);
+    assert_eq!(asks.len(), 3);
     assert!(matches!(peers.find(ip(POD), Nanos(61 * SECOND + ASK_AGAIN_NS)), Answer::Asked));
     peers.take_asks(&mut asks);
-    assert_eq!(asks.len(), 3, "nobody answered");
+    assert_eq!(asks.len(), 4, "nobody answered");
+}
+
+#[test]
+fn a_service_and_nobody_stay_until_something_else_is_known() {
+    let mut peers = Peers::default();
+    peers.learn(Nanos(1), &told(SERVICE, Some(service())));
+    peers.learn(Nanos(1), &told(POD, None));
+    let mut asks = Vec::new();
+    for minutes in 2..5 {
+        let now = Nanos(minutes * 60 * SECOND);
+        assert!(matches!(peers.find(ip(SERVICE), now), Answer::Told(Some(_))));
+        assert!(matches!(peers.find(ip(POD), now), Answer::Told(None)));
+        peers.take_asks(&mut asks);
+    }
+    assert_eq!(asks.len(), 6, "they are asked for each time");
 }
 
 #[test]

@@ -45,7 +45,7 @@ Exit codes:
   2   the command line or the configuration was not understood
   3   this machine can't be traced: no permission, or the kernel lacks something
   4   output failed: standard output was closed, the file can't be written, the
-      address for metrics can't be had, or not all spans could be sent before the
+      address for metrics or health can't be had, or not all spans could be sent before the
       end";
 
 const EXAMPLES_OF_RUN: &str = "\
@@ -115,6 +115,10 @@ pub(crate) struct RunArgs {
     /// Whoever can reach the address can read it. Port 0 is any that is free.
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
     pub metrics_listen: Option<SocketAddr>,
+    /// Say whether the loop goes round (http://ADDRESS:PORT/livez), and whether the probes are attached and the
+    /// configuration is valid (/readyz). Port 0 is any that is free.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    pub health_listen: Option<SocketAddr>,
     /// How a machine is traced.
     #[command(flatten)]
     pub trace: TraceArgs,
@@ -293,6 +297,7 @@ impl RunArgs {
         let mut flags = self.trace.flags();
         flags.extend(self.format.map(|format| ("format", vec![name(&format)])));
         flags.extend(self.metrics_listen.map(|address| ("metrics-listen", vec![address.to_string()])));
+        flags.extend(self.health_listen.map(|address| ("health-listen", vec![address.to_string()])));
         flags
     }
 }
@@ -433,7 +438,8 @@ mod tests {
     #[test]
     fn what_was_given_is_told_by_the_names_of_settings() {
         let line = "wirespan run --only exe:nginx --only pid:7 --except port:22 --connections off --segment 5 --max-connections 9 \
-                    --buffer-kib 64 --no-uprobes --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1";
+                    --buffer-kib 64 --no-uprobes --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1 \
+                    --health-listen 127.0.0.1:2";
         let Command::Run(run) = parse(line).expect("a good command line").command else { panic!("not run") };
         let mut flags = run.flags();
         let known: Vec<_> = wirespan::config::setting::SETTINGS.iter().filter_map(|setting| setting.flag).collect();

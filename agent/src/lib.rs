@@ -17,6 +17,8 @@ pub mod trace;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod export;
 #[cfg(all(target_os = "linux", feature = "rim"))]
+pub mod health;
+#[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod k8s;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod metrics;
@@ -28,3 +30,5 @@ pub mod proc;
 pub mod rights;
 #[cfg(all(target_os = "linux", feature = "rim"))]
 pub mod system;
+#[cfg(all(target_os = "linux", feature = "rim"))]
+mod web;

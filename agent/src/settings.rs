@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub format: Format,
     /// Where metrics are asked for.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where health is asked for.
+    pub health_listen: Option<SocketAddr>,
     /// Size of the kernel's buffers.
     pub buffer_kib: Option<u32>,
     /// Whether probes are put on programs.
@@ -144,6 +146,7 @@ impl Settings {
                 _ => Format::Text,
             },
             metrics_listen: resolved.text("metrics.listen").and_then(|text| text.trim().parse().ok()),
+            health_listen: resolved.text("health.listen").and_then(|text| text.trim().parse().ok()),
             uprobes: resolved.text("capture.uprobes") != Some("false"),
             buffer_kib: resolved.number("capture.buffer_kib").and_then(|kib| u32::try_from(kib).ok()),
             arguments: match resolved.text("process.arguments") {

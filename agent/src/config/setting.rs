@@ -251,6 +251,15 @@ pub static SETTINGS: &[Setting] = &[
         about: "Where Prometheus is answered; without it nowhere. Whoever can reach the address can read it.",
     },
     Setting {
+        key: "health.listen",
+        kind: Kind::Address,
+        default: "",
+        flag: Some("health-listen"),
+        variables: &["WIRESPAN_HEALTH_LISTEN"],
+        is_live: false,
+        about: "Where it is answered whether the agent lives (/livez) and is ready (/readyz); without it nowhere.",
+    },
+    Setting {
         key: "log.filter",
         kind: Kind::Text,
         default: "info",

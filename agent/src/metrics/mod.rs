@@ -25,6 +25,7 @@ use crate::export::QueueGauge;
 use crate::k8s::tally::Tally;
 use crate::ledger::Ledger;
 use crate::probe::verdict::Verdict;
+use crate::web;
 
 /// Where `--metrics-listen` comes from if it is not given.
 pub const LISTEN_VARIABLE: &str = "WIRESPAN_METRICS_LISTEN";
@@ -100,7 +101,7 @@ impl Listener {
             tokio::net::TcpListener::from_std(self.0)?
         };
         let pages = Pages::new(sources, asker);
-        thread::Builder::new().name(THREAD.to_owned()).spawn(move || runtime.block_on(http::serve(listener, pages)))?;
+        thread::Builder::new().name(THREAD.to_owned()).spawn(move || runtime.block_on(web::serve(listener, pages)))?;
         Ok(desk)
     }
 }

@@ -86,7 +86,7 @@ fn culprit(path: &Path) -> io::Result<Option<(PathBuf, u32)>> {
         }
         let mode = status.permissions().mode() & 0o7777;
         let is_shielded = (status.is_dir() && mode & STICKY != 0) || is_device(&status);
-        if mode & WRITABLE_BY_ALL != 0 && !is_shielded {
+        if mode & WRITABLE_BY_ALL != 0 && !is_shielded && !is_read_only(&here) {
             return Ok(Some((here, mode)));
         }
         reached = here;
@@ -97,6 +97,12 @@ fn culprit(path: &Path) -> io::Result<Option<(PathBuf, u32)>> {
 /// The parts of a path, the first one last.
 fn parts(path: &Path) -> Vec<OsString> {
     path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
+}
+
+/// Whether it lies on a mount that nobody can write to, as Kubernetes gives a container its ConfigMaps: their directory is for
+/// everybody by its mode, and what it is elsewhere on the machine lies in a directory that only root may enter.
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 /// Whoever writes to `/dev/null` changes nothing.

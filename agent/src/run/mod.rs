@@ -20,6 +20,7 @@ use wirespan::config::Options;
 use wirespan::export::{self, ConsoleFormat, Outputs};
 use wirespan::flow::Nanos;
 use wirespan::flow::fact::Host;
+use wirespan::health::{self, Health};
 use wirespan::k8s::{self, Kubernetes};
 use wirespan::ledger::Ledger;
 use wirespan::metrics::{self, Desk, Listener};
@@ -71,9 +72,14 @@ pub(crate) fn run(sources: Sources, settings: Settings) -> Result<(), Failure> {
     // Before anything is attached: an address that can't be had is known at once.
     let listen = |address| Listener::bind(address).map_err(|error| Failure::Output(error.to_string()));
     let listener = settings.metrics_listen.map(listen).transpose()?;
+    let listen = |address| health::Listener::bind(address).map_err(|error| Failure::Output(error.to_string()));
+    let health = settings.health_listen.map(listen).transpose()?;
     let mut session = Session::open(sources, settings)?;
     // From here on nothing is opened to be written, and threads may be started.
     session.confine()?;
+    if let Some(listener) = health {
+        session.serve_health(listener)?;
+    }
     let ledger = Arc::clone(&session.ledger);
     session.ask_cluster()?;
     let sends = otlp.is_some();
@@ -135,6 +141,10 @@ struct Session {
     cluster: Option<k8s::Config>,
     /// Who is asked.
     kubernetes: Option<Kubernetes>,
+    /// Name of this machine: in a pod, the kernel gives the pod's.
+    host: String,
+    /// What is told to those who ask how we are.
+    health: Arc<Health>,
 }
 
 impl Session {
@@ -158,6 +168,10 @@ impl Session {
         let outside = inside.outside_only();
         let table = Table::new(Bounded::new(inside, outside), configured.options.selection);
         let cluster = configured.kubernetes;
+        let host = match &cluster {
+            Some(cluster) => cluster.node.clone(),
+            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        };
         let reload = Reload::new(sources, configured.resolved);
         let ledger = Arc::default();
         Ok(Self {
@@ -172,6 +186,8 @@ impl Session {
             reload,
             cluster,
             kubernetes: None,
+            host,
+            health: Arc::default(),
         })
     }
 
@@ -190,6 +206,14 @@ impl Session {
         };
         self.desk = Some(listener.serve(sources).map_err(|error| Failure::Output(error.to_string()))?);
         Ok(())
+    }
+
+    /// Answers from now on who asks whether we live and are ready.
+    fn serve_health(&mut self, listener: health::Listener) -> Result<(), Failure> {
+        if let Ok(address) = listener.address() {
+            say(&format_args!("health: http://{address}/readyz"));
+        }
+        listener.serve(Arc::clone(&self.health)).map_err(|error| Failure::Output(error.to_string()))
     }
 
     /// Begins to ask a cluster who the pods of this machine are, if it is a node.
@@ -213,8 +237,9 @@ impl Session {
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
     fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
-        let Self { signals, plane, table, ledger, desk, since, before, mut reload, kubernetes, .. } = self;
-        let host = host()?;
+        let Self { signals, plane, table, ledger, desk, since, before, mut reload, kubernetes, host, health, .. } =
+            self;
+        let host = machine(host)?;
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
         agent.begin(since, host, before);
@@ -226,12 +251,15 @@ impl Session {
             "ready: {processes} processes, {connections} connections and {listeners} listening sockets known after {:.1} s",
             took.as_secs_f64()
         ));
+        health.round();
+        health.traces(true);
         notify(NotifyState::Ready);
 
         let end = within.map(|within| Nanos(SystemClock.now().0.saturating_add(within.as_nanos() as u64)));
-        let beside =
-            Beside { signals: &signals, ledger: &ledger, desk: desk.as_ref(), kubernetes: kubernetes.as_ref() };
+        let (desk, kubernetes) = (desk.as_ref(), kubernetes.as_ref());
+        let beside = Beside { signals: &signals, ledger: &ledger, desk, kubernetes, health: &health };
         let ended = rounds(&mut agent, &beside, &mut reload, end);
+        health.traces(false);
         notify(NotifyState::Stopping);
         Ok((agent.finish(), ended))
     }
@@ -243,6 +271,7 @@ struct Beside<'a> {
     ledger: &'a Ledger,
     desk: Option<&'a Desk>,
     kubernetes: Option<&'a Kubernetes>,
+    health: &'a Health,
 }
 
 /// Rounds until told to end.
@@ -258,10 +287,11 @@ where
     L: wirespan::proc::describe::Lookup,
     C: Clock,
 {
-    let &Beside { signals, ledger, desk, kubernetes } = beside;
+    let &Beside { signals, ledger, desk, kubernetes, health } = beside;
     let mut asks = Vec::new();
     while !signals.end() && end.is_none_or(|end| SystemClock.now() < end) {
         agent.step();
+        health.round();
         if let Some(kubernetes) = kubernetes {
             kubernetes.news().take(NEWS_PER_ROUND).for_each(|fact| agent.tell(&fact));
             agent.sink().take_asks(&mut asks);
@@ -274,6 +304,9 @@ where
         if let Some(change) = reload.look(SystemClock.now(), signals.take_reload()) {
             agent.select(change.selection);
             say(&change.said);
+        }
+        if let Some(verdict) = reload.take_verdict() {
+            health.file(verdict.err());
         }
         if let Some(question) = desk.and_then(Desk::question) {
             agent.account();
@@ -300,12 +333,12 @@ fn before() -> Result<Before, Failure> {
 }
 
 /// This machine and this run.
-fn host() -> Result<Host, Failure> {
+fn machine(name: String) -> Result<Host, Failure> {
     let mut seed = [0; 8];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Failure::Other(format!("the kernel gave no random numbers: {error}")))?;
     Ok(Host {
-        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        name,
         boot_to_unix_ns: SystemClock.boot_to_unix_ns(),
         seed: u64::from_ne_bytes(seed),
         own_tgid: process::id(),

@@ -23,6 +23,8 @@ pub(super) struct Reload {
     resolved: Resolved,
     stamp: Option<Stamp>,
     next_look: Nanos,
+    /// What came of the last reading, until somebody asks.
+    verdict: Option<Result<(), String>>,
 }
 
 /// A change of what is traced.
@@ -47,7 +49,7 @@ impl Reload {
     /// Settings that were read from there just now.
     pub(super) fn new(sources: Sources, resolved: Resolved) -> Self {
         let stamp = sources.file().and_then(stamp);
-        Self { sources, resolved, stamp, next_look: Nanos(0) }
+        Self { sources, resolved, stamp, next_look: Nanos(0), verdict: None }
     }
 
     /// What is traced from now on, if that is news.
@@ -71,10 +73,19 @@ impl Reload {
         self.reload()
     }
 
+    /// Whether the file is good, or what is wrong with it, if it was read since this was asked.
+    pub(super) fn take_verdict(&mut self) -> Option<Result<(), String>> {
+        self.verdict.take()
+    }
+
     fn reload(&mut self) -> Option<Change> {
         match self.sources.load() {
-            Ok(settings) => self.take(settings),
+            Ok(settings) => {
+                self.verdict = Some(Ok(()));
+                self.take(settings)
+            }
             Err(failure) => {
+                self.verdict = Some(Err(failure.to_string()));
                 say(&format_args!("configuration: nothing is changed, because {failure}"));
                 None
             }
@@ -198,12 +209,14 @@ mod tests {
         {
             files.write("c.yaml", bad);
             assert_eq!(shown(reload.look(Nanos(second * SECOND), false)), None, "{bad}");
+            assert!(reload.take_verdict().is_some_and(|verdict| verdict.is_err()), "{bad}");
         }
         fs::remove_file(&path).expect("ours");
         assert_eq!(shown(reload.look(Nanos(4 * SECOND), false)), None, "it may be about to be replaced");
         assert_eq!(shown(reload.look(Nanos(4 * SECOND), true)), None, "it is not there");
         files.write("c.yaml", "select: {include: [exe:c]}\n");
         assert_eq!(shown(reload.look(Nanos(5 * SECOND), false)), Some(vec!["exe:c".to_owned()]));
+        assert_eq!((reload.take_verdict(), reload.take_verdict()), (Some(Ok(())), None));
     }
 
     #[test]

@@ -61,9 +61,9 @@ enum Verb {
         #[arg(last = true, value_name = "AGENT ARGS")]
         arguments: Vec<String>,
     },
-    /// Format, lints, unit tests, fuzz targets for some seconds, then end to end as root, here and on other kernels.
+    /// Format, lints, unit tests, the chart, fuzz targets for some seconds, then end to end as root, here and on other kernels.
     Test {
-        /// Stages to run: lint, unit, fuzz, links, e2e, vm, cluster. All but the last one if none is named.
+        /// Stages to run: lint, unit, deploy, fuzz, links, e2e, vm, cluster. All but the last one if none is named.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
         /// Arguments of the test programs, such as a part of a test's name; of `cluster`, parts of its sentences.
@@ -108,11 +108,15 @@ enum Verb {
         #[command(subcommand)]
         action: cluster::Action,
     },
-    /// Build the agent for another machine, into target/dist/TARGET.
+    /// Build what is carried elsewhere: the agent for another machine into target/dist/TARGET, or as a container image; or the
+    /// manifests of the chart.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Dist {
         /// The target's triple; an unknown one lists the known ones.
-        #[arg(long, value_name = "TRIPLE")]
-        target: String,
+        #[arg(long, value_name = "TRIPLE", required = true)]
+        target: Option<String>,
+        #[command(subcommand)]
+        form: Option<Form>,
     },
     /// Check the format and lint all code with warnings denied.
     Lint,
@@ -124,6 +128,22 @@ enum Verb {
         #[arg(long, default_value_t = 60, value_name = "N")]
         seconds: u32,
     },
+}
+
+/// Forms in which the agent is carried elsewhere.
+#[derive(Debug, Subcommand)]
+enum Form {
+    /// The container image as an OCI archive, with the list of what it is made of (CycloneDX), into target/dist/image.
+    Image {
+        /// For this target; without it for all of them, with an index over them.
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+        /// Build it again from a copy of the sources, and fail if it does not come out the same.
+        #[arg(long)]
+        twice: bool,
+    },
+    /// The chart with its default values as plain manifests, into deploy/manifests.
+    Manifests,
 }
 
 fn main() -> ExitCode {
@@ -159,7 +179,13 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Cluster { action } => cluster::cluster(action, steps),
         #[cfg(not(unix))]
         Verb::Cluster {} => anyhow::bail!("a cluster's nodes run Linux: run it there"),
-        Verb::Dist { target } => dist::dist(&target, steps),
+        #[cfg(unix)]
+        Verb::Dist { form: Some(Form::Image { target, twice }), .. } => dist::image(target.as_deref(), twice, steps),
+        #[cfg(unix)]
+        Verb::Dist { form: Some(Form::Manifests), .. } => dist::manifests::manifests(steps),
+        #[cfg(not(unix))]
+        Verb::Dist { form: Some(_), .. } => anyhow::bail!("images and manifests are made on Linux"),
+        Verb::Dist { target, form: None } => dist::dist(&target.unwrap_or_default(), steps),
         Verb::Lint => lint::lint(steps),
         Verb::Fuzz { target, seconds } => fuzz::fuzz(&target, seconds, steps),
     }

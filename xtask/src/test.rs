@@ -42,6 +42,8 @@ pub(crate) enum Stage {
     Unit,
     /// Every fuzz target for some seconds.
     Fuzz,
+    /// Helm's chart and the manifests that are made of it.
+    Deploy,
     /// Recordings of applications: how many of the links that the agent makes of them are right.
     Links,
     /// Real programs on the real kernel, as root.
@@ -54,7 +56,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     const ALL: &[Self] =
-        &[Self::Lint, Self::Unit, Self::Fuzz, Self::Links, Self::EndToEnd, Self::Machines, Self::Cluster];
+        &[Self::Lint, Self::Unit, Self::Deploy, Self::Fuzz, Self::Links, Self::EndToEnd, Self::Machines, Self::Cluster];
 
     /// Whether it runs only if it is named: building a cluster's programs takes longer than all other stages.
     const fn is_on_demand(self) -> bool {
@@ -65,6 +67,7 @@ impl Stage {
         match self {
             Self::Lint => "lint",
             Self::Unit => "unit",
+            Self::Deploy => "deploy",
             Self::Fuzz => "fuzz",
             Self::Links => "links",
             Self::EndToEnd => "e2e",
@@ -78,6 +81,7 @@ impl Stage {
         match self {
             Self::Lint => lint::lint(steps),
             Self::Unit => unit(filter),
+            Self::Deploy => deploy(steps),
             Self::Fuzz => fuzz::targets()?.iter().try_for_each(|target| fuzz::fuzz(target, FUZZ_SMOKE_SECONDS, steps)),
             Self::Links => links(steps),
             Self::EndToEnd => end_to_end(filter, steps),
@@ -126,6 +130,16 @@ fn end_to_end(filter: &[String], steps: &mut Steps) -> Result<()> {
     let mut cargo = cargo();
     cargo.args(["test", "--locked", "--package=wirespan-tests"]).env("WIRESPAN_BIN", workspace::agent());
     run(cargo.arg("--").args(filter))
+}
+
+#[cfg(unix)]
+fn deploy(steps: &mut Steps) -> Result<()> {
+    crate::dist::manifests::check(steps)
+}
+
+#[cfg(not(unix))]
+fn deploy(_: &mut Steps) -> Result<()> {
+    bail!("Helm is built for Linux: run it there")
 }
 
 #[cfg(unix)]
@@ -178,6 +192,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = named(&["unit", "moon"]).unwrap_err().to_string();
-        assert_eq!(error, "there are no tests named `moon`; known: lint, unit, fuzz, links, e2e, vm, cluster");
+        assert_eq!(error, "there are no tests named `moon`; known: lint, unit, deploy, fuzz, links, e2e, vm, cluster");
     }
 }

@@ -203,6 +203,19 @@ otlp:
     }
 
     #[test]
+    fn the_chart_takes_the_same_configuration() {
+        let mut schema: Json = serde_json::from_str(&schema()).expect("it is JSON");
+        let whole = schema.as_object_mut().expect("an object");
+        whole.retain(|key, _| key != "$schema" && key != "title");
+        let chart = include_str!("../../../deploy/helm/wirespan/values.schema.json");
+        let chart: Json = serde_json::from_str(chart).expect("it is JSON");
+        assert!(
+            chart["properties"]["config"] == schema,
+            "`config` in deploy/helm/wirespan/values.schema.json must be this:\n{schema:#}"
+        );
+    }
+
+    #[test]
     fn the_schema_knows_every_setting() {
         let schema: Json = serde_json::from_str(&schema()).expect("it is JSON");
         for setting in SETTINGS {

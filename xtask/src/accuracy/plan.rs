@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Arrivals per second with 1, with 4 and with 16 or more in flight: the slowest model can answer twice as many on two processors,
 /// so that requests wait for backends and not for the machine.
-const RATES: [(u32, f64); 3] = [(1, 40.0), (4, 80.0), (16, 100.0)];
+const RATES: [(u32, f64); 3] = [(1, 60.0), (4, 80.0), (16, 100.0)];
 
 /// Of a pool's time, what may be in use before it counts as full. Fuller pools have queues of any length.
 const FULL: f64 = 0.7;

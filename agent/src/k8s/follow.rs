@@ -46,7 +46,12 @@ pub(super) enum Change<T> {
     /// The list is complete.
     Complete,
     /// It may not be asked for, or not be had.
-    Unavailable,
+    Unavailable {
+        /// It may not be asked for.
+        is_denied: bool,
+    },
+    /// It can be had again.
+    Again,
 }
 
 /// What has metadata.
@@ -81,10 +86,12 @@ pub(super) async fn follow<T: Object>(api: Api, what: Followed, changes: Sender<
         if began.elapsed() >= LIVED {
             backoff.reset();
         }
+        let mut is_denied = false;
         let pause = match outcome {
             Err(Over) => return,
             Ok((known, failure)) => {
                 version = known;
+                is_denied |= matches!(failure, Some(Failure::Denied(_)));
                 match failure {
                     Some(failure) => follower.pause(&mut backoff, &failure),
                     // A server that ends each watch at once is not asked in a loop.
@@ -93,7 +100,7 @@ pub(super) async fn follow<T: Object>(api: Api, what: Followed, changes: Sender<
                 }
             }
         };
-        if version.is_none() && follower.changes.send(Change::Unavailable).await.is_err() {
+        if (version.is_none() || is_denied) && follower.tell(Change::Unavailable { is_denied }).await.is_err() {
             return;
         }
         sleep(pause).await;
@@ -164,7 +171,9 @@ impl<T: Object> Follower<T> {
             Ok(watch) => watch,
             Err(failure) => return Ok((kept(version, &failure), Some(failure))),
         };
-        self.well();
+        if self.well() {
+            self.tell(Change::Again).await?;
+        }
         loop {
             match watch.next::<T>().await {
                 Ok(Some(event)) => {
@@ -206,10 +215,13 @@ impl<T: Object> Follower<T> {
         }
     }
 
-    fn well(&mut self) {
-        if self.complaint.take().is_some() {
+    /// All is well; whether that is news.
+    fn well(&mut self) -> bool {
+        let is_news = self.complaint.take().is_some();
+        if is_news {
             tracing::info!("kubernetes: {} can be had again", self.what.kind.label());
         }
+        is_news
     }
 }
 

@@ -125,7 +125,7 @@ impl Keeper {
             }
             let has_room = self.outbox.waiting.len() < MAX_NEWS;
             tokio::select! {
-                Some(change) = pod_changes.recv(), if has_room => known.take_pod(change),
+                Some(change) = pod_changes.recv(), if has_room => known.take_pod(change, &mut self.outbox),
                 Some(change) = namespace_changes.recv(), if has_room => known.take_namespace(change, &mut self.outbox),
                 Some(address) = self.asks.recv() => {
                     if !lookups.add(address) {

@@ -38,6 +38,8 @@ pub(super) struct Known {
     /// What lists under way have named.
     listed: Option<HashSet<String>>,
     began: Instant,
+    /// How long spans wait where there is something to wait for, nanoseconds.
+    wait_ns: u64,
     /// When it was looked through last.
     swept: Instant,
 }
@@ -67,6 +69,7 @@ impl Kept {
 impl Known {
     pub(super) fn new(cluster: Cluster) -> Self {
         Self {
+            wait_ns: cluster.wait_ns,
             cluster,
             pods: HashMap::new(),
             namespaces: Namespaces::default(),
@@ -88,7 +91,7 @@ impl Known {
         own.flat_map(|kept| kept.pod.addresses.iter().copied())
     }
 
-    pub(super) fn take_pod(&mut self, change: Change<PodObject>) {
+    pub(super) fn take_pod(&mut self, change: Change<PodObject>, outbox: &mut Outbox) {
         let now = Instant::now();
         match change {
             Change::Begin => self.listed = Some(HashSet::new()),
@@ -119,8 +122,23 @@ impl Known {
                 gone.for_each(|(_, kept)| {
                     kept.gone.get_or_insert(now);
                 });
+                self.set_wait(self.wait_ns, outbox);
             }
-            Change::Unavailable => self.listed = None,
+            Change::Unavailable { is_denied } => {
+                self.listed = None;
+                if is_denied {
+                    // What can't become known is not waited for.
+                    self.set_wait(0, outbox);
+                }
+            }
+            Change::Again => self.set_wait(self.wait_ns, outbox),
+        }
+    }
+
+    fn set_wait(&mut self, wait_ns: u64, outbox: &mut Outbox) {
+        if self.cluster.wait_ns != wait_ns {
+            self.cluster.wait_ns = wait_ns;
+            outbox.put(Fact::Cluster(self.cluster.clone()));
         }
     }
 

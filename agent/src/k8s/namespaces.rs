@@ -67,10 +67,11 @@ impl Namespaces {
                 gone.into_iter().for_each(|name| self.set(name, None, &mut news));
                 self.is_settled = true;
             }
-            Change::Unavailable => {
+            Change::Unavailable { .. } => {
                 self.listed = None;
                 self.is_settled = true;
             }
+            Change::Again => {}
         }
         news
     }
@@ -149,7 +150,7 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_settled_too() {
         let mut namespaces = Namespaces::default();
-        namespaces.take(Change::Unavailable);
+        namespaces.take(Change::Unavailable { is_denied: false });
         assert!(namespaces.is_settled());
     }
 }

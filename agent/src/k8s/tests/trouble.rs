@@ -119,6 +119,31 @@ async fn pods_that_may_not_be_listed_any_more_stay_as_they_were() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_not_be_known_is_not_waited_for() {
+    let wait = |kept: &Kept| {
+        kept.told.iter().rev().find_map(|fact| match fact {
+            Fact::Cluster(cluster) => Some(cluster.wait_ns),
+            _ => None,
+        })
+    };
+    let server = one_pod();
+    server.trouble("pods", Some(Trouble::Status(403)));
+    let mut kept = Kept::start(server);
+    kept.after(1.0).await;
+    assert_eq!(wait(&kept), Some(0));
+    kept.server.trouble("pods", None);
+    kept.after(100.0).await;
+    assert_eq!(wait(&kept), Some(2_000_000_000));
+    kept.server.trouble("pods", Some(Trouble::Status(403)));
+    kept.server.hang_up();
+    kept.after(30.0).await;
+    assert_eq!(wait(&kept), Some(0));
+    kept.server.trouble("pods", None);
+    kept.after(100.0).await;
+    assert_eq!(wait(&kept), Some(2_000_000_000), "also where the watch goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn garbage_is_no_news_and_costs_little() {
     for garbage in ["", "{", "[]", "null", "<html>", r#"{"items": 7}"#, r#"{"metadata": {}, "items": []}"#] {
         let server = one_pod();

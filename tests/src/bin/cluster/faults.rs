@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use wirespan_tests::span::{Kind, is};
 
 use crate::bed::{POD_PATIENCE, until};
-use crate::bookinfo::{ask, drive, is_of, pod_of};
+use crate::bookinfo::{ask, drive, is_of, pod_of, try_ask};
 use crate::report::Check;
 use crate::stack::{AGENT, AGENT_LABELS, BOOKINFO, Stack};
 
@@ -77,7 +77,11 @@ fn api_server_gone(stack: &Stack) {
     // The watch goes on: a pod that is made now is known.
     stack.bed.kubectl(&["delete", "pods", "--namespace", BOOKINFO, "--selector=app=details"]);
     stack.bed.wait_ready(BOOKINFO, "app=details");
-    let number = drive(stack);
+    // kube-proxy, too, has to find the API server again before it knows the new pod.
+    let number = until("Bookinfo answers with the new pod", POD_PATIENCE, || {
+        let (number, status) = try_ask(stack.page());
+        (status == Some(200)).then_some(number)
+    });
     let span = stack.spans.request(Kind::Server, &format!("/details/{number}"));
     is_of(&span, &pod_of(stack, &span), "details");
 }

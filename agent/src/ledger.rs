@@ -122,7 +122,8 @@ labels! {
         LinkContradictions => "link_contradictions",
         /// Requests and processes for whose calls no parent is looked for, because too many were open.
         EvictedLinks => "evicted_links",
-        /// Calls that were not linked, because too many requests were open, or too much was to be compared in that second.
+        /// Calls that were not linked, because too many requests were open, too much was to be compared in that second, or the process
+        /// had not made any before.
         UncomparedLinks => "uncompared_links",
         /// Spans that could not wait as long as they should for what their links depend on.
         HurriedLinks => "hurried_links",

@@ -21,7 +21,7 @@ const MAX_LINKED: usize = 4096;
 #[btf_map]
 pub static COUNTERS: PerCpuArray<u64, { Counter::SLOTS as usize }> = PerCpuArray::new();
 
-/// Capture mode that the agent wants for a socket, by cookie.
+/// What the agent wants of a socket ([`wirespan_common::mode::Order`]), by cookie.
 #[btf_map]
 pub static ORDERS: LruHashMap<u64, u32, MAX_ORDERS> = LruHashMap::new();
 

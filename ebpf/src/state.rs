@@ -9,7 +9,7 @@ use aya_ebpf::{
 use wirespan_common::{
     count::Counter,
     link::{Goroutines, Linked, evidence},
-    mode::Mode,
+    mode::{Mode, Order},
     record::{TaskId, socket},
 };
 
@@ -70,7 +70,9 @@ pub struct State {
     /// [`socket`] flags.
     pub flags: u32,
     /// [`Mode`].
-    pub mode: u32,
+    pub mode: u16,
+    /// Bytes to copy of each message of the end that accepted the connection; 0 for as many as the settings say.
+    pub response_bytes: u16,
     /// The newest order when the socket last asked for its own.
     pub order: u32,
     /// Whether the process that uses the socket was looked up among the deselected.
@@ -89,7 +91,7 @@ pub struct State {
     pub established_ns: u64,
     pub local_first_seq: u32,
     pub remote_first_seq: u32,
-    /// Whether it was told who took the message that is being received. Only tasks touch this.
+    /// Whether it was told who took the message that is being received. Only tasks touch this, and each order.
     pub took: u32,
     /// The newest change of [`LINKED`] when the socket last asked for its process.
     pub newest_link: u32,
@@ -185,7 +187,8 @@ impl State {
         sender: NOBODY,
         reader: NOBODY,
         flags: 0,
-        mode: Mode::Probe as u32,
+        mode: Mode::Probe as u16,
+        response_bytes: 0,
         order: 0,
         chosen: 0,
         sent_tick: 0,
@@ -209,7 +212,7 @@ impl State {
     /// Whether somebody chose not to record this socket.
     #[inline(always)]
     pub fn is_off(&self) -> bool {
-        self.mode == Mode::Off as u32
+        self.mode == Mode::Off as u16
     }
 
     /// Notes who uses the socket; if the user does not want to see them, the socket goes off. Done once per socket.
@@ -221,13 +224,13 @@ impl State {
         self.chosen = 1;
         if task.tgid == setting!(own_tgid) {
             self.flags |= socket::SELF;
-            self.mode = Mode::Off as u32;
+            self.mode = Mode::Off as u16;
         } else if DESELECTED.get_ptr(task.tgid).is_some() {
-            self.mode = Mode::Off as u32;
+            self.mode = Mode::Off as u16;
         }
     }
 
-    /// Takes over the capture mode that the agent ordered, if it gave an order since we last asked.
+    /// Takes over what the agent ordered, if it gave an order since we last asked.
     ///
     /// Asking for this socket's order costs a look-up in a hash; that there is anything new at all, next to nothing.
     #[inline(always)]
@@ -239,9 +242,11 @@ impl State {
             return;
         }
         self.order = newest;
-        if let Some(mode) = ORDERS.get_ptr(self.cookie) {
-            // SAFETY: a live map value; at worst another order's mode is read, which a later order mends.
-            self.mode = unsafe { *mode };
+        if let Some(order) = ORDERS.get_ptr(self.cookie) {
+            // SAFETY: a live map value; at worst another socket's order is read, which a later order mends.
+            (self.mode, self.response_bytes) = Order::halves(unsafe { *order });
+            // Nobody kept this up to date while it was not to be told.
+            self.took = 0;
         }
     }
 
@@ -277,6 +282,12 @@ impl State {
         } else {
             true
         };
-        if asks { setting!(request_head_bytes) } else { setting!(response_head_bytes) }
+        if asks {
+            setting!(request_head_bytes)
+        } else if self.response_bytes != 0 {
+            u32::from(self.response_bytes)
+        } else {
+            setting!(response_head_bytes)
+        }
     }
 }

@@ -65,7 +65,7 @@ fn reads(state: &mut State, task: TaskId) {
         state.reader = task;
         state.choose(task);
     }
-    if state.took == 0 && state.mode < Mode::Opaque as u32 {
+    if state.mode < Mode::Quiet as u16 && state.took == 0 {
         state.took = 1;
         // Each word read of a process costs some ten nanoseconds. Who takes the answer to a call says nothing about who made it.
         let (goid, parent) = match state.goroutines(task) {
@@ -86,11 +86,13 @@ fn sends(state: &mut State, task: TaskId) {
         state.sender = task;
         state.choose(task);
     }
+    if state.mode >= Mode::Quiet as u16 {
+        return;
+    }
     if state.took != 0 {
         state.took = 0;
     }
     if let Some(go) = state.goroutines(task)
-        && state.mode < Mode::Opaque as u32
         // One goroutine answers all that comes on a connection.
         && (state.told_goid == 0 || state.flags & socket::PASSIVE == 0)
     {

@@ -130,8 +130,8 @@ fn segment<const EGRESS: bool>(
         way::<EGRESS>(state).left = budget;
     }
     state.obey();
-    let (captured, tail) = if state.mode >= Mode::Opaque as u32 {
-        if state.mode != Mode::Opaque as u32 || !is_time_to_report::<EGRESS>(state, &new) {
+    let (captured, tail) = if state.mode >= Mode::Opaque as u16 {
+        if state.mode != Mode::Opaque as u16 || !is_time_to_report::<EGRESS>(state, &new) {
             return None;
         }
         // A segment record without payload carries both offsets and times: it is a report.

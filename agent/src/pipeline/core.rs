@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::{Mode, Order};
 use wirespan_common::record::Touch;
 
 use super::identity::{self, Identity};
@@ -31,7 +31,7 @@ pub(super) struct Core {
     pub(super) identity: Identity,
     pub(super) totals: Totals,
     pub(super) spans: Vec<Span>,
-    pub(super) steering: Vec<(Cookie, Mode)>,
+    pub(super) steering: Vec<(Cookie, Order)>,
     options: Options,
     ledger: Arc<Ledger>,
     clock: Clock,
@@ -123,7 +123,7 @@ impl Core {
             if let Some((tgid, role, counted)) = state.counted.take() {
                 self.totals.taken_back(tgid, role, counted);
             }
-            self.steer(facts, state, Mode::Off);
+            self.steer(facts, state, Mode::Off.into());
         }
         if let Watch::Suppressed(reason) = state.watch {
             self.dropped.push((facts.cookie, reason));
@@ -170,11 +170,23 @@ impl Core {
         self.is_our_own(facts) || self.processes.is_agent(facts.task.tgid)
     }
 
-    fn steer(&mut self, facts: &Facts, state: &mut State, mode: Mode) {
-        if state.mode != Some(mode) {
-            state.mode = Some(mode);
-            self.steering.push((facts.cookie, mode));
+    fn steer(&mut self, facts: &Facts, state: &mut State, order: Order) {
+        if state.order != Some(order) {
+            state.order = Some(order);
+            self.steering.push((facts.cookie, order));
         }
+    }
+
+    /// Of a connection that is read the kernel copies and tells what can be of use.
+    fn feed(&mut self, facts: &Facts, state: &mut State, appetite: Appetite) {
+        let order = match appetite {
+            Appetite::Nothing => Mode::Opaque.into(),
+            Appetite::Heads { response_bytes } => {
+                let is_followed = self.relations.family.follows(facts.task.tgid);
+                Order { mode: if is_followed { Mode::Heads } else { Mode::Quiet }, response_bytes }
+            }
+        };
+        self.steer(facts, state, order);
     }
 
     /// The protocol is known: what was kept of the message goes to its parser first.
@@ -193,13 +205,14 @@ impl Core {
         }
         state.role = Some(role);
         state.protocol = Some(protocol.name);
+        self.feed(facts, state, parser.appetite());
         state.watch = Watch::Parsing(parser);
-        self.steer(facts, state, Mode::Heads);
     }
 
     /// Makes something of what the parser said.
     fn react(&mut self, facts: &Facts, state: &mut State) {
         let mut events = std::mem::take(&mut self.events);
+        let mut is_over = false;
         if let Some(role) = state.role(facts) {
             for event in &mut events {
                 match event {
@@ -211,7 +224,10 @@ impl Core {
                     Event::Asked { number, ask } => {
                         self.relations.family.asked(facts, state, role, *number, std::mem::take(ask));
                     }
-                    Event::Exchange(exchange) => self.exchange(facts, state, role, exchange),
+                    Event::Exchange(exchange) => {
+                        is_over = true;
+                        self.exchange(facts, state, role, exchange);
+                    }
                     Event::Tls(handshake) => state.tls = Some(handshake.clone()),
                     &mut Event::Oddity(oddity) => self.odd(oddity),
                 }
@@ -219,10 +235,12 @@ impl Core {
         }
         events.clear();
         self.events = events;
-        if let Watch::Parsing(parser) = &state.watch
-            && parser.appetite() == Appetite::Nothing
-        {
-            self.steer(facts, state, Mode::Opaque);
+        if let Watch::Parsing(parser) = &state.watch {
+            let appetite = parser.appetite();
+            // What is wanted otherwise changes with what a request was answered.
+            if is_over || appetite == Appetite::Nothing {
+                self.feed(facts, state, appetite);
+            }
         }
     }
 
@@ -246,7 +264,7 @@ impl Core {
             None => self.relations.began(facts, state, role, (exchange.number, exchange.began), true),
         };
         state.segment.requests += 1;
-        self.relations.family.over(facts, state, role, &request, exchange);
+        self.relations.family.over(facts, state, role, &mut request, exchange);
         // What is said first on a connection needs no firm ground, even if the record of its opening came a little later.
         exchange.marks.resynchronised &= !(facts.from_start && exchange.began.pos == 0);
         if exchange.marks.resynchronised {
@@ -404,7 +422,7 @@ impl Consumer for Core {
                 Finding::Unknown => {
                     state.watch = Watch::Unknown;
                     self.ledger.count(Count::UnknownProtocol);
-                    self.steer(facts, state, Mode::Opaque);
+                    self.steer(facts, state, Mode::Opaque.into());
                 }
                 Finding::Known { protocol, sender, is_joined } => {
                     let role = Role::where_sends(sender, way);

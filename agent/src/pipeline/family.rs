@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
+use wirespan_common::mode::Mode;
 use wirespan_common::record::{Routine, Touch, kind};
 
 use super::state::{Request, State};
@@ -18,6 +19,7 @@ use crate::trace::address;
 use crate::trace::ancestry::{Ancestry, Node, Parent};
 use crate::trace::context;
 use crate::trace::ladder::evidence::{Decision, Evidence};
+use crate::trace::ladder::sides::Sides;
 use crate::trace::ladder::{Handle, Ladder, Made, Outcome};
 use crate::trace::link::{Method, Tie};
 use crate::trace::span::{Attribute, Span, SpanId, TraceId};
@@ -32,6 +34,7 @@ const BACKGROUND_KEY: &str = "wirespan.link.background";
 pub(super) struct Family {
     ancestry: Ancestry,
     ladder: Ladder,
+    sides: Sides,
     /// Calls of processes that answer requests, until their spans are given away.
     calls: HashMap<Node, Call>,
     /// Spans that wait, in the order in which they ended.
@@ -54,8 +57,8 @@ struct Held {
 
 impl Family {
     pub(super) fn new(wait_ns: u64, ledger: Arc<Ledger>) -> Self {
-        let (ancestry, ladder) = (Ancestry::default(), Ladder::default());
-        Self { ancestry, ladder, calls: HashMap::new(), held: VecDeque::new(), wait_ns, ledger }
+        let (ancestry, ladder, sides) = (Ancestry::default(), Ladder::default(), Sides::default());
+        Self { ancestry, ladder, sides, calls: HashMap::new(), held: VecDeque::new(), wait_ns, ledger }
     }
 
     /// A request begins.
@@ -83,6 +86,7 @@ impl Family {
 
     /// A request will have no span, or its connection is gone.
     pub(super) fn drop(&mut self, request: &Request) {
+        self.unfollow(request);
         self.calls.remove(&request.node);
         self.ancestry.over(request.node);
     }
@@ -94,12 +98,19 @@ impl Family {
         // Of requests that were sent one behind the other only the first is seen to be taken.
         let before = at.checked_sub(1).and_then(|before| state.open.get(before)?.handle);
         let (reader, free_since) = (state.reader, state.free_since);
+        let is_quiet = state.order.is_some_and(|order| order.mode == Mode::Quiet);
         let Some(request) = state.open.get_mut(at) else { return };
+        self.sides.note(facts.task.tgid, role);
         if let Some(trace_id) = told {
             self.ancestry.set_parent(request.node, Parent::Told(trace_id));
         }
         match role {
             Role::Server => {
+                if request.handle.is_none() && (is_quiet || !self.sides.may_join(facts.task.tgid)) {
+                    request.unfollowed_by = facts.task.tgid;
+                    self.sides.open_unfollowed(facts.task.tgid);
+                    return;
+                }
                 if request.handle.is_none() && before.is_some() {
                     request.handle = self.ladder.received(request.node, facts.cookie, reader, request.began.time);
                 }
@@ -137,6 +148,10 @@ impl Family {
     }
 
     fn called(&mut self, request: &mut Request, made: &Made, ask: &Ask, is_told: bool) {
+        if self.sides.is_blind(made.task.tgid) {
+            self.ledger.count(Count::UncomparedLinks);
+            return;
+        }
         match self.ladder.called(made, ask) {
             Outcome::Decided(_) => {}
             Outcome::Open(handle) => {
@@ -169,7 +184,9 @@ impl Family {
         state.reader = touch.task;
         match role {
             Role::Server => {
-                for request in state.open.iter_mut().filter(|request| request.handle.is_none()) {
+                for request in
+                    state.open.iter_mut().filter(|request| request.handle.is_none() && request.unfollowed_by == 0)
+                {
                     request.handle = self.ladder.received(request.node, facts.cookie, touch.task, at);
                     self.tell_head(request, touch.task.tgid);
                 }
@@ -197,6 +214,7 @@ impl Family {
 
     /// A process has ended, or runs another program.
     pub(super) fn parted(&mut self, tgid: u32) {
+        self.sides.parted(tgid);
         self.ladder.parted(tgid);
     }
 
@@ -206,9 +224,11 @@ impl Family {
         facts: &Facts,
         state: &mut State,
         role: Role,
-        request: &Request,
+        request: &mut Request,
         exchange: &Exchange,
     ) {
+        self.unfollow(request);
+        request.unfollowed_by = 0;
         state.free_since = Some(exchange.end);
         let Some(handle) = request.handle else { return };
         match role {
@@ -217,6 +237,17 @@ impl Family {
                 self.ladder.call_over(handle, exchange.end);
                 state.unheard = Some(handle);
             }
+        }
+    }
+
+    /// Whether it is to be told who takes the messages of a process.
+    pub(super) fn follows(&self, tgid: u32) -> bool {
+        self.sides.may_join(tgid)
+    }
+
+    fn unfollow(&mut self, request: &Request) {
+        if request.unfollowed_by != 0 {
+            self.sides.close_unfollowed(request.unfollowed_by);
         }
     }
 

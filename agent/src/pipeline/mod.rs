@@ -17,7 +17,7 @@ use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::Order;
 use wirespan_common::record::{Header, kind};
 use zerocopy::FromBytes;
 
@@ -48,7 +48,7 @@ pub struct Output {
     /// Spans that are over, in the order in which they ended.
     pub spans: Vec<Span>,
     /// How much the kernel should copy of which connection from now on.
-    pub steering: Vec<(Cookie, Mode)>,
+    pub steering: Vec<(Cookie, Order)>,
     /// Addresses of which it should be found out who has them.
     pub asks: Vec<IpAddr>,
 }

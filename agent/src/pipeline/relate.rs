@@ -97,6 +97,7 @@ impl Relations {
             client_tgid: 0,
             handle: None,
             ask: None,
+            unfollowed_by: 0,
         };
         match role {
             Role::Client => self.offer(facts, &request),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::Order;
 use wirespan_common::record::TaskId;
 
 use super::identity::Said;
@@ -49,7 +49,8 @@ pub(super) struct State {
     pub(super) counted: Option<(u32, Option<Role>, Reported)>,
     /// The process and the epoch of the process table for which the selection was asked.
     pub(super) asked: Option<(u32, u64)>,
-    pub(super) mode: Option<Mode>,
+    /// What the kernel was told last.
+    pub(super) order: Option<Order>,
     /// The task that took the last message.
     pub(super) reader: TaskId,
     /// When the last exchange was over, and its answer was taken.
@@ -97,6 +98,8 @@ pub(super) struct Request {
     pub(super) handle: Option<Handle>,
     /// What its head says, until a task has taken it.
     pub(super) ask: Option<Ask>,
+    /// The process in which it has no such place, because that was not known to make calls; 0 for none.
+    pub(super) unfollowed_by: u32,
 }
 
 /// The part of a connection that was not reported yet.

@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::Program;
 use aya::programs::tp_btf::BtfTracePointLink;
-use wirespan_common::{count::Counter, mode::Mode};
+use wirespan_common::{count::Counter, mode::Order};
 
 use super::attach::{self, Attached};
 use super::buffers::Buffers;
@@ -207,14 +207,14 @@ impl Plane {
     }
 
     /// How a socket is to be captured from now on.
-    pub fn steer(&mut self, cookie: Cookie, mode: Mode) {
-        let outcome = self.orders.insert(cookie.0, mode as u32, 0).and_then(|()| {
+    pub fn steer(&mut self, cookie: Cookie, order: Order) {
+        let outcome = self.orders.insert(cookie.0, order.to_raw(), 0).and_then(|()| {
             // After the order itself: who sees the number finds the order.
             self.given = self.given.wrapping_add(1);
             self.newest_order.set(0, self.given, 0)
         });
         if let Err(error) = outcome {
-            tracing::debug!("socket {}: its capture mode could not be set: {}", cookie.0, chain(&error));
+            tracing::debug!("socket {}: it could not be told what to copy: {}", cookie.0, chain(&error));
         }
     }
 

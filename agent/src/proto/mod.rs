@@ -53,7 +53,10 @@ pub trait Parser: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appetite {
     /// The head of each message.
-    Heads,
+    Heads {
+        /// Of messages that the server sends, so many bytes are enough; 0 where that is not known.
+        response_bytes: u16,
+    },
     /// Nothing more: counters will do.
     Nothing,
 }

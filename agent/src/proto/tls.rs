@@ -210,7 +210,7 @@ impl Parser for Tls {
     }
 
     fn appetite(&self) -> Appetite {
-        if self.over { Appetite::Nothing } else { Appetite::Heads }
+        if self.over { Appetite::Nothing } else { Appetite::Heads { response_bytes: 0 } }
     }
 }
 

@@ -16,7 +16,7 @@ use wirespan::proc::describe::Lookup;
 use wirespan::proc::scan::Running;
 use wirespan::proc::sockets::Found;
 use wirespan::proc::table::{Decision, Table};
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::Order;
 use wirespan_common::record::{self, Header, TaskId, kind};
 use zerocopy::FromBytes;
 
@@ -48,7 +48,7 @@ pub(crate) trait Sink {
     fn push(&mut self, record: &[u8]);
 
     /// Passes on what has been made of the records so far, and gives what is to be copied of connections from now on.
-    fn flush(&mut self, steering: &mut Vec<(Cookie, Mode)>);
+    fn flush(&mut self, steering: &mut Vec<(Cookie, Order)>);
 
     /// Gives the addresses of which it should be found out who has them.
     fn take_asks(&mut self, _asks: &mut Vec<IpAddr>) {}
@@ -75,7 +75,7 @@ pub(crate) struct Agent<S, K, L, C> {
     clock: C,
     ledger: Arc<Ledger>,
     intake: Intake<K, L>,
-    steering: Vec<(Cookie, Mode)>,
+    steering: Vec<(Cookie, Order)>,
     counts: Counts,
     boot_to_unix_ns: i64,
     tick: Timer,
@@ -256,8 +256,8 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
     /// What was made goes out, what was decided goes back.
     fn pass_on(&mut self) {
         self.intake.sink.flush(&mut self.steering);
-        for (cookie, mode) in self.steering.drain(..) {
-            self.source.steer(cookie, mode);
+        for (cookie, order) in self.steering.drain(..) {
+            self.source.steer(cookie, order);
         }
         for Decision { tgid, taken } in self.intake.decisions.drain(..) {
             self.source.select(tgid, taken);

@@ -26,7 +26,7 @@ struct World {
     /// What the source was told.
     told: Rc<RefCell<Vec<String>>>,
     /// What the sink wants.
-    wanted: Rc<RefCell<Vec<(Cookie, Mode)>>>,
+    wanted: Rc<RefCell<Vec<(Cookie, Order)>>>,
     /// What the sink got.
     got: Rc<RefCell<Vec<String>>>,
 }
@@ -61,8 +61,8 @@ impl Source for World {
         self.poll(receive);
     }
 
-    fn steer(&mut self, cookie: Cookie, mode: Mode) {
-        self.told.borrow_mut().push(format!("{} {mode:?}", cookie.0));
+    fn steer(&mut self, cookie: Cookie, order: Order) {
+        self.told.borrow_mut().push(format!("{} {:?}", cookie.0, order.mode));
     }
 
     fn select(&mut self, tgid: u32, taken: bool) {
@@ -97,7 +97,7 @@ impl Sink for World {
         self.got.borrow_mut().push(text);
     }
 
-    fn flush(&mut self, steering: &mut Vec<(Cookie, Mode)>) {
+    fn flush(&mut self, steering: &mut Vec<(Cookie, Order)>) {
         steering.append(&mut self.wanted.borrow_mut());
     }
 }
@@ -308,7 +308,7 @@ fn the_core_is_told_of_losses_once() {
 fn the_source_is_told_what_to_copy_and_whom_to_leave_out() {
     let world = World::default();
     let (mut agent, _) = world.agent(&["exe:p7"]);
-    world.wanted.borrow_mut().push((Cookie(3), Mode::Opaque));
+    world.wanted.borrow_mut().push((Cookie(3), Mode::Opaque.into()));
     let got = world.step(&mut agent, &[task(kind::EXEC, 5, 7), segment(6, 7, 0)]);
     assert_eq!(got, ["5 task 7", "6 process p7 deselected", "6 segment"]);
     assert_eq!(world.told.take(), ["3 Opaque", "7 false", "7 parted"]);

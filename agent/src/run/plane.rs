@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wirespan::flow::{Cookie, Nanos};
 use wirespan::probe::Plane;
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::Order;
 
 use super::source::{Counts, Receive, Source};
 
@@ -21,8 +21,8 @@ impl Source for Plane {
         Plane::finish(self, receive);
     }
 
-    fn steer(&mut self, cookie: Cookie, mode: Mode) {
-        Plane::steer(self, cookie, mode);
+    fn steer(&mut self, cookie: Cookie, order: Order) {
+        Plane::steer(self, cookie, order);
     }
 
     fn select(&mut self, tgid: u32, taken: bool) {

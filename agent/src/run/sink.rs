@@ -17,7 +17,7 @@ use wirespan::ledger::Ledger;
 use wirespan::metrics::CoreState;
 use wirespan::pipeline::{Output, Pipeline};
 use wirespan::trace::connection_totals::{Total, Totals};
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::Order;
 
 use super::agent::Sink;
 use crate::exit::Failure;
@@ -72,7 +72,7 @@ impl Sink for Spans {
         }
     }
 
-    fn flush(&mut self, steering: &mut Vec<(Cookie, Mode)>) {
+    fn flush(&mut self, steering: &mut Vec<(Cookie, Order)>) {
         self.outputs.send(mem::take(&mut self.output.spans));
         steering.append(&mut self.output.steering);
     }
@@ -150,7 +150,7 @@ impl Sink for Recorder {
         }
     }
 
-    fn flush(&mut self, steering: &mut Vec<(Cookie, Mode)>) {
+    fn flush(&mut self, steering: &mut Vec<(Cookie, Order)>) {
         steering.append(&mut self.output.steering);
         let result = self.writer.flush();
         self.note(result);

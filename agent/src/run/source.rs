@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wirespan::flow::{Cookie, Nanos};
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::Order;
 
 /// Takes raw records, one at a time.
 pub(crate) type Receive<'a> = &'a mut dyn FnMut(&[u8]);
@@ -20,7 +20,7 @@ pub(crate) trait Source {
     fn finish(&mut self, receive: Receive<'_>);
 
     /// How much is to be copied of a connection from now on.
-    fn steer(&mut self, cookie: Cookie, mode: Mode);
+    fn steer(&mut self, cookie: Cookie, order: Order);
 
     /// Whether a process is traced from now on.
     fn select(&mut self, tgid: u32, taken: bool);

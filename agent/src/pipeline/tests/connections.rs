@@ -1,6 +1,6 @@
 //! Connections: their spans, what is traced, what the kernel is told.
 
-use wirespan_common::mode::Mode;
+use wirespan_common::mode::{Mode, Order};
 use wirespan_common::record::{reason, segment, socket};
 use zerocopy::IntoBytes;
 
@@ -17,7 +17,7 @@ fn world() -> World {
 
 /// The last thing that the kernel was told about a socket.
 fn mode(world: &World, cookie: u64) -> Option<Mode> {
-    world.out.steering.iter().rev().find(|(told, _)| *told == Cookie(cookie)).map(|&(_, mode)| mode)
+    world.out.steering.iter().rev().find(|(told, _)| *told == Cookie(cookie)).map(|&(_, order)| order.mode)
 }
 
 #[test]
@@ -141,6 +141,38 @@ fn the_kernel_is_told_how_much_to_copy() {
     let told = world.out.steering.len();
     call.get(&mut world, "/");
     assert_eq!(world.out.steering.len(), told, "once is enough");
+}
+
+#[test]
+fn of_a_process_that_only_answers_the_kernel_tells_no_readers_and_copies_heads_alone() {
+    const MANY: usize = 256;
+    let order = |world: &World, cookie| {
+        world.out.steering.iter().rev().find(|(told, _)| *told == Cookie(cookie)).map(|&(_, order)| order)
+    };
+    let mut world = world();
+    let mut call = Call::new(1);
+    call.open(&mut world);
+    (1..MANY).for_each(|_| _ = call.get(&mut world, "/"));
+    assert_eq!(order(&world, call.server), Some(Order { mode: Mode::Heads, response_bytes: 256 }));
+    call.get(&mut world, "/");
+    let quiet = Order { mode: Mode::Quiet, response_bytes: 256 };
+    assert_eq!((order(&world, call.client), order(&world, call.server)), (Some(quiet), Some(quiet)));
+    let mut next = Call::new(2);
+    next.open(&mut world).get(&mut world, "/");
+    assert_eq!(mode(&world, next.server), Some(Mode::Quiet), "new connections of it, too");
+
+    // It makes a call after all, while it answers a request that was not followed.
+    call.request(&mut world, "GET /new HTTP/1.1\r\nHost: shop\r\n\r\n");
+    let mut own = Call::new(3);
+    (own.tgids, own.server, own.time) = ([NGINX, 0], 0, call.time);
+    own.open(&mut world).get(&mut world, "/stock");
+    assert_eq!(world.ledger.counted(Count::UncomparedLinks), 1);
+    assert_eq!(mode(&world, own.client), Some(Mode::Heads));
+    call.time = own.time;
+    call.response(&mut world, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(mode(&world, call.server), Some(Mode::Heads), "from now on there may be something to join");
+    own.get(&mut world, "/stock");
+    assert_eq!(world.ledger.counted(Count::UncomparedLinks), 1, "nothing is open that is not followed");
 }
 
 /// A TLS record with a handshake message in it. Everything stays below 128, so that it is text too.

@@ -1,7 +1,7 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9112).
 //!
 //! `guess` tells HTTP from other protocols; `stream` cuts one direction into messages (`head` and `fields` read their
-//! heads, `framing` and `chunked` find the ends of their bodies); `parser` pairs requests with responses, and `open`
+//! heads, `framing` and `chunked` find the ends of their bodies, `heads` says how much of responses is needed); `parser` pairs requests with responses, and `open`
 //! is a request that waits for the rest of its exchange.
 
 mod b3;
@@ -10,6 +10,7 @@ mod fields;
 mod framing;
 mod guess;
 mod head;
+mod heads;
 mod open;
 mod parser;
 mod stream;

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::mem;
 
 use super::head::Usual;
+use super::heads::Heads;
 use super::open::Open;
 use super::stream::{Part, Stream};
 use super::{OPEN_BYTES, OPEN_REQUESTS};
@@ -40,6 +41,8 @@ pub struct Http1 {
     next: u64,
     /// Messages may have passed unseen since the last request.
     astray: bool,
+    /// The heads of the responses so far.
+    heads: Heads,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,7 @@ impl Http1 {
             response_began: Nanos(0),
             next: 0,
             astray: joined,
+            heads: Heads::default(),
         }
     }
 
@@ -224,7 +228,11 @@ impl Parser for Http1 {
     }
 
     fn appetite(&self) -> Appetite {
-        if self.server.is_closed() { Appetite::Nothing } else { Appetite::Heads }
+        if self.server.is_closed() {
+            Appetite::Nothing
+        } else {
+            Appetite::Heads { response_bytes: self.heads.enough() }
+        }
     }
 }
 

@@ -101,9 +101,13 @@ impl Http1 {
                 front.http.interim = true;
             }
             self.answering = Answering::Nothing;
+            // The final response may come in the same turn.
+            self.heads.note(head.len(), false, framing);
             self.server.enter(Framing::None, cut);
             return;
         }
+        let is_simple = cut == Cut::Whole && self.open.len() <= 1 && self.untracked == 0;
+        self.heads.note(head.len(), is_simple, framing);
         self.answered(response.status, cut);
         if tunnel {
             self.switch("connect".into(), time, out);

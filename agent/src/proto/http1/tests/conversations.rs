@@ -277,7 +277,7 @@ fn headers_reach_the_exchange() {
 #[test]
 fn after_an_upgrade_nothing_more_is_wanted() {
     let mut talk = talk(false, &[c("GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n")]);
-    assert_eq!(talk.parser.appetite(), Appetite::Heads);
+    assert_eq!(talk.parser.appetite(), Appetite::Heads { response_bytes: 0 });
     talk.step(1, &s("HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"), &[]);
     assert_eq!(talk.parser.appetite(), Appetite::Nothing);
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use wirespan::config::Selection;
 use wirespan::flow::fact::{Listener, Process, Socket};
 use wirespan::flow::record::{Record, decode};
+use wirespan_common::mode::Mode;
 use wirespan_common::record::{COMM_BYTES, Endpoint, FILENAME_BYTES, Task, reason};
 use zerocopy::IntoBytes;
 

@@ -91,7 +91,7 @@ pub struct State {
     pub established_ns: u64,
     pub local_first_seq: u32,
     pub remote_first_seq: u32,
-    /// Whether it was told who took the message that is being received. Only tasks touch this, and each order.
+    /// Whether it was told who took the message that is being received. Only tasks touch this, and each change of mode.
     pub took: u32,
     /// The newest change of [`LINKED`] when the socket last asked for its process.
     pub newest_link: u32,
@@ -244,9 +244,12 @@ impl State {
         self.order = newest;
         if let Some(order) = ORDERS.get_ptr(self.cookie) {
             // SAFETY: a live map value; at worst another socket's order is read, which a later order mends.
-            (self.mode, self.response_bytes) = Order::halves(unsafe { *order });
-            // Nobody kept this up to date while it was not to be told.
-            self.took = 0;
+            let (mode, response_bytes) = Order::halves(unsafe { *order });
+            if mode != self.mode {
+                // Nobody kept this up to date while it was not to be told.
+                self.took = 0;
+            }
+            (self.mode, self.response_bytes) = (mode, response_bytes);
         }
     }
 

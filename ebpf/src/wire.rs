@@ -130,6 +130,12 @@ fn segment<const EGRESS: bool>(
         way::<EGRESS>(state).left = budget;
     }
     state.obey();
+    if !EGRESS && new.flags & segment::AHEAD != 0 && state.response_bytes != 0 {
+        // What overtakes a head must not use up the little that is left for it.
+        state.response_bytes = 0;
+        let budget = state.budget(EGRESS);
+        way::<EGRESS>(state).left = budget;
+    }
     let (captured, tail) = if state.mode >= Mode::Opaque as u16 {
         if state.mode != Mode::Opaque as u16 || !is_time_to_report::<EGRESS>(state, &new) {
             return None;

@@ -102,6 +102,7 @@ pub fn is_in_cluster() -> bool {
 /// The running thread.
 #[derive(Debug)]
 pub struct Kubernetes {
+    first: Fact,
     news: Receiver<Fact>,
     asks: later::Sender<IpAddr>,
     tally: Arc<Tally>,
@@ -118,9 +119,16 @@ impl Kubernetes {
         let (news_out, news) = mpsc::sync_channel(MAX_NEWS);
         let (asks, asked) = later::channel(MAX_ASKS);
         let tally = Arc::new(Tally::default());
+        let first = Fact::Cluster(config.cluster());
         let keeper = Keeper::new(config, news_out, asked, Arc::clone(&tally));
         thread::Builder::new().name(THREAD.to_owned()).spawn(move || runtime.block_on(keeper.run()))?;
-        Ok(Self { news, asks, tally })
+        Ok(Self { first, news, asks, tally })
+    }
+
+    /// What is known without asking. Told before the first record, it lets the spans of that one wait for the rest.
+    #[must_use]
+    pub const fn first(&self) -> &Fact {
+        &self.first
     }
 
     /// What was found out since the last call, one at a time.

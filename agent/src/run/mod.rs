@@ -243,6 +243,10 @@ impl Session {
         let mut agent = Agent::new(plane, sink, table, SystemClock, Arc::clone(&ledger));
         let known = (before.running.len(), before.found.sockets.len(), before.found.listeners.len());
         agent.begin(since, host, before);
+        // What the first rounds read was recorded while the agent started.
+        if let Some(kubernetes) = &kubernetes {
+            agent.tell(kubernetes.first());
+        }
 
         system::give_back_memory();
         let took = Duration::from_nanos(SystemClock.now().0.saturating_sub(since.0));

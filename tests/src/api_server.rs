@@ -27,6 +27,8 @@ struct State {
     /// By kind and name.
     objects: BTreeMap<(String, String), Value>,
     watchers: Vec<(String, Sender<String>)>,
+    /// What was told of each kind, and at which version.
+    events: Vec<(String, u64, String)>,
     version: u64,
     asked: Vec<String>,
 }
@@ -70,6 +72,8 @@ impl ApiServer {
         let event = json!({ "type": "MODIFIED", "object": object }).to_string() + "\n";
         state.objects.insert((kind.to_owned(), name), object);
         state.watchers.retain(|(watched, watcher)| watched != kind || watcher.send(event.clone()).is_ok());
+        let version = state.version;
+        state.events.push((kind.to_owned(), version, event));
     }
 
     /// What was asked for so far.
@@ -113,6 +117,11 @@ impl ApiServer {
         let kind = kinds.into_iter().find(|kind| parts.contains(kind)).unwrap_or_default();
         if query.contains("watch=true") {
             let (watcher, events) = channel();
+            // What has changed since the list that the client knows comes first.
+            let known = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")?.parse().ok());
+            for (_, _, event) in state.events.iter().filter(|(of, at, _)| of == kind && Some(*at) > known) {
+                watcher.send(event.clone()).expect("its other end is here");
+            }
             state.watchers.push((kind.to_owned(), watcher));
             return (200, Answer::Watch(events));
         }

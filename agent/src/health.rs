@@ -5,16 +5,15 @@
 //! writes down when it came around; answers are made by another thread, which is not held up by what it is to judge.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 
-use crate::web::{self, Answer, Site, plain};
+use crate::web::{Answer, Bound, Site, plain};
 
 /// The core's rounds are at most 60 ms apart unless it works off a burst. If none ends for so long, it hangs.
 const ROUND_WITHIN: Duration = Duration::from_secs(30);
@@ -120,7 +119,7 @@ impl Site for Desk {
 
 /// An address that is listened on. Nobody is answered yet.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener(Bound);
 
 impl Listener {
     /// Takes the address.
@@ -128,8 +127,7 @@ impl Listener {
     /// # Errors
     /// If it can't be had: another program has it, or it is not one of this machine.
     pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
-        let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-        bound.map(Self).map_err(|source| StartError::Listen { address, source })
+        Bound::to(address).map(Self).map_err(|source| StartError::Listen { address, source })
     }
 
     /// Where it listens, with the port that was chosen if 0 was asked for.
@@ -137,7 +135,7 @@ impl Listener {
     /// # Errors
     /// If the system does not know.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.0.address()
     }
 
     /// Answers from now on, until the process ends.
@@ -145,14 +143,7 @@ impl Listener {
     /// # Errors
     /// If no thread can be had.
     pub fn serve(self, health: Arc<Health>) -> Result<(), StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(self.0)?
-        };
-        let serve = move || runtime.block_on(web::serve(listener, Desk(health)));
-        thread::Builder::new().name(THREAD.to_owned()).spawn(serve)?;
-        Ok(())
+        Ok(self.0.serve(THREAD, Desk(health))?)
     }
 }
 

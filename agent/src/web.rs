@@ -1,7 +1,10 @@
 //! The HTTP server of the agent: small answers, small bounds. Whoever can reach its addresses may be hostile.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,8 +37,37 @@ pub(crate) trait Site: Send + Sync + 'static {
     fn answer(&self, request: &Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
+/// An address that is listened on. Nobody is answered yet.
+#[derive(Debug)]
+pub(crate) struct Bound(std::net::TcpListener);
+
+impl Bound {
+    /// Takes the address.
+    pub(crate) fn to(address: SocketAddr) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self(listener))
+    }
+
+    /// Where it listens, with the port that was chosen if 0 was asked for.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Answers from now on, until the process ends, on a thread of this name.
+    pub(crate) fn serve(self, thread: &str, site: impl Site) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(self.0)?
+        };
+        thread::Builder::new().name(thread.to_owned()).spawn(move || runtime.block_on(serve(listener, site)))?;
+        Ok(())
+    }
+}
+
 /// Answers for ever.
-pub(crate) async fn serve(listener: TcpListener, site: impl Site) {
+async fn serve(listener: TcpListener, site: impl Site) {
     let site = Arc::new(site);
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Nobody closes the semaphore.

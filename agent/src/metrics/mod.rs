@@ -14,10 +14,9 @@ mod page;
 mod totals;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::thread;
 
 pub use self::desk::{CoreState, Desk, Question};
 use self::page::Pages;
@@ -25,7 +24,7 @@ use crate::export::QueueGauge;
 use crate::k8s::tally::Tally;
 use crate::ledger::Ledger;
 use crate::probe::verdict::Verdict;
-use crate::web;
+use crate::web::Bound;
 
 /// Where `--metrics-listen` comes from if it is not given.
 pub const LISTEN_VARIABLE: &str = "WIRESPAN_METRICS_LISTEN";
@@ -69,7 +68,7 @@ pub struct Sources {
 
 /// An address that is listened on. Nobody is answered yet.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener(Bound);
 
 impl Listener {
     /// Takes the address.
@@ -77,8 +76,7 @@ impl Listener {
     /// # Errors
     /// If it can't be had: another program has it, or it is not one of this machine.
     pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
-        let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-        bound.map(Self).map_err(|source| StartError::Listen { address, source })
+        Bound::to(address).map(Self).map_err(|source| StartError::Listen { address, source })
     }
 
     /// Where it listens, with the port that was chosen if 0 was asked for.
@@ -86,7 +84,7 @@ impl Listener {
     /// # Errors
     /// If the system does not know.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.0.address()
     }
 
     /// Answers from now on, until the process ends. The core has to come to the desk between its rounds.
@@ -95,13 +93,7 @@ impl Listener {
     /// If no thread can be had.
     pub fn serve(self, sources: Sources) -> Result<Desk, StartError> {
         let (asker, desk) = desk::desk();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(self.0)?
-        };
-        let pages = Pages::new(sources, asker);
-        thread::Builder::new().name(THREAD.to_owned()).spawn(move || runtime.block_on(web::serve(listener, pages)))?;
+        self.0.serve(THREAD, Pages::new(sources, asker))?;
         Ok(desk)
     }
 }

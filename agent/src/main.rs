@@ -5,7 +5,11 @@ mod check;
 #[cfg(target_os = "linux")]
 mod cli;
 #[cfg(target_os = "linux")]
+mod configuration;
+#[cfg(target_os = "linux")]
 mod exit;
+#[cfg(target_os = "linux")]
+mod notice;
 #[cfg(target_os = "linux")]
 mod replay;
 #[cfg(target_os = "linux")]
@@ -24,7 +28,7 @@ fn main() -> std::process::ExitCode {
     match carry_out(&Cli::parse().command) {
         Ok(code) => code,
         Err(failure) => {
-            run::say(&format_args!("wirespan: {failure}"));
+            notice::say(&format_args!("wirespan: {failure}"));
             ExitCode::from(&failure)
         }
     }
@@ -59,7 +63,7 @@ fn carry_out(command: &cli::Command) -> Result<std::process::ExitCode, exit::Fai
             start_logging(&args.log.filter.clone().unwrap_or_default());
             return Ok(check::check(args));
         }
-        Command::Config(args) => settings::config(&args.action)?,
+        Command::Config(args) => configuration::config(&args.action)?,
     }
     Ok(ExitCode::SUCCESS)
 }

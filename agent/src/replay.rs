@@ -17,7 +17,8 @@ use zerocopy::FromBytes;
 
 use crate::cli::{Format, ReplayArgs};
 use crate::exit::Failure;
-use crate::run::{say, semconv_opt_in};
+use crate::notice::say;
+use crate::settings::semconv_opt_in;
 
 /// JSON is printed whenever there are so many spans, so that a long recording needs no more memory than a short one.
 /// Where a line ends depends on it: one number, so that it is the same everywhere.

@@ -11,7 +11,7 @@ use wirespan::config::file::{self, Given};
 use wirespan::config::layers::{Layers, Resolved};
 use wirespan::config::problem::{Place, Problem};
 use wirespan::config::yaml::MAX_BYTES;
-use wirespan::config::{Connections, Options, show};
+use wirespan::config::{Connections, Options};
 use wirespan::export::otlp;
 use wirespan::flow::kubernetes::Naming;
 use wirespan::k8s;
@@ -19,9 +19,8 @@ use wirespan::proc::arguments::Arguments;
 use wirespan::proc::users::Users;
 use wirespan::rights::trusted;
 
-use crate::cli::{self, ConfigAction, Flags, Format, LogFilter, RunArgs};
+use crate::cli::{self, Flags, Format, LogFilter};
 use crate::exit::Failure;
-use crate::run::{say, variable};
 
 /// Names the file, if the command line does not.
 const FILE_VARIABLE: &str = "WIRESPAN_CONFIG";
@@ -218,33 +217,14 @@ pub(crate) fn files_of(resolved: &Resolved) -> Vec<(String, PathBuf)> {
     files.into_iter().map(named).chain(kubeconfig).collect()
 }
 
-/// `wirespan config`.
-pub(crate) fn config(action: &ConfigAction) -> Result<(), Failure> {
-    let load = |args: &RunArgs| {
-        let sources = Sources::new(args.flags(), args.trace.config.as_deref());
-        sources.load().map(|settings| (sources, settings))
-    };
-    match action {
-        ConfigAction::Schema => print(&show::schema()),
-        ConfigAction::Print(args) => print(&show::yaml(&load(args)?.1.resolved)),
-        ConfigAction::Check(args) => {
-            let (sources, settings) = load(args)?;
-            crate::run::check_files(&settings.resolved)?;
-            settings.otlp.map_err(|problem| Failure::Usage(problem.to_string()))?;
-            let name = sources.file().map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
-            say(&format_args!("the configuration is good ({name})"));
-            Ok(())
-        }
-    }
+/// The value of `OTEL_SEMCONV_STABILITY_OPT_IN`.
+pub(crate) fn semconv_opt_in() -> Option<String> {
+    variable("OTEL_SEMCONV_STABILITY_OPT_IN")
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    use std::io::Write;
-
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::Output(format!("standard output failed: {error}")))
+/// An environment variable. An empty one counts as not set, as the OpenTelemetry specification says.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

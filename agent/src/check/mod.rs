@@ -18,7 +18,8 @@ use wirespan::k8s;
 use self::report::{Item, Report, State};
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::exit::{self, Failure};
-use crate::run::{check_files, say};
+use crate::notice::say;
+use crate::run::check_files;
 use crate::settings::{Settings, Sources};
 
 /// How long the receiver may take to answer.

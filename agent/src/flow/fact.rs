@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use wirespan_common::record::Endpoint;
 
 use super::kubernetes::{Address, Cluster, Pod};
-use super::naming::{self, InCluster};
-use crate::config::{Selection, Subject};
+use crate::config::Selection;
 
 /// What user space found out. The time is in the record's header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,21 +156,6 @@ pub struct Program {
 }
 
 impl Process {
-    /// The process, in its pod if that is known, as a selection sees it.
-    #[must_use]
-    pub fn subject<'a>(&'a self, place: Option<InCluster<'a>>) -> Subject<'a> {
-        Subject {
-            tgid: self.tgid,
-            executable: self.executable.as_deref(),
-            uid: self.uid,
-            container_id: self.container_id.as_deref(),
-            cgroup: self.place.cgroup.as_deref(),
-            unit: self.place.unit.as_deref(),
-            service: Some(naming::service(self, place)).filter(|name| !name.is_empty()),
-            pod: place.map(|place| place.pod),
-        }
-    }
-
     /// `service.name` outside of pods, by the first of: what it says of itself; the systemd unit of a program that an interpreter
     /// runs, whose executable says nothing; the name of its executable.
     #[must_use]

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::fact::Process;
 use super::kubernetes::{Cluster, Container, Naming, Pod};
+use crate::config::Subject;
 
 /// Annotations of this beginning are resource attributes: what follows is the name.
 pub const ATTRIBUTE_ANNOTATION: &str = "resource.opentelemetry.io/";
@@ -22,6 +23,23 @@ pub struct InCluster<'a> {
     pub cluster: &'a Cluster,
     /// The pod.
     pub pod: &'a Pod,
+}
+
+impl Process {
+    /// The process, in its pod if that is known, as a selection sees it.
+    #[must_use]
+    pub fn subject<'a>(&'a self, place: Option<InCluster<'a>>) -> Subject<'a> {
+        Subject {
+            tgid: self.tgid,
+            executable: self.executable.as_deref(),
+            uid: self.uid,
+            container_id: self.container_id.as_deref(),
+            cgroup: self.place.cgroup.as_deref(),
+            unit: self.place.unit.as_deref(),
+            service: Some(service(self, place)).filter(|name| !name.is_empty()),
+            pod: place.map(|place| place.pod),
+        }
+    }
 }
 
 /// `service.name` of a process: what it says of itself, then what Kubernetes says of its pod, then the systemd unit of a program

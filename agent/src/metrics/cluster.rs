@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Unit;
 
-use super::page::{counter, counters, gauge};
+use super::write::{counter, counters, gauge};
 use crate::k8s::tally::{Ending, Kind, Tally};
 
 /// What was asked, read once.

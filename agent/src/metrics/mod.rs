@@ -12,6 +12,7 @@ mod kernel;
 mod own;
 mod page;
 mod totals;
+mod write;
 
 use std::io;
 use std::net::SocketAddr;

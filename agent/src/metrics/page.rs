@@ -7,12 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, EncodeMetric, NoLabelSet, text,
-};
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 
@@ -22,6 +18,7 @@ use super::desk::{Asker, CoreState};
 use super::kernel::{self, Objects};
 use super::own::{self, Process};
 use super::totals::{Counters, Published};
+use super::write::{counter, counters, gauge, gauges};
 use crate::export::{Output, QueueGauge};
 use crate::ledger::{Account, Count, Reason, Stage};
 use crate::probe::verdict::{Standing, Verdict};
@@ -273,57 +270,6 @@ impl Collector for Reading {
         self.connections(&mut out)?;
         self.cluster.iter().try_for_each(|asked| asked.encode(&mut out))
     }
-}
-
-pub(super) type Labels<const N: usize, V> = [(&'static str, V); N];
-
-pub(super) fn counter(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    value: &impl EncodeCounterValue,
-) -> fmt::Result {
-    let mut metric = out.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    metric.encode_counter::<NoLabelSet, _, f64>(value, None)
-}
-
-pub(super) fn gauge(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    value: &impl EncodeGaugeValue,
-) -> fmt::Result {
-    out.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
-}
-
-pub(super) fn counters<const N: usize, L: EncodeLabelValue, V: EncodeCounterValue>(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    values: impl Iterator<Item = (Labels<N, L>, V)>,
-) -> fmt::Result {
-    let mut metric = out.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    for (labels, value) in values {
-        ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
-    }
-    Ok(())
-}
-
-fn gauges<const N: usize, L: EncodeLabelValue, V: EncodeGaugeValue>(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    values: impl Iterator<Item = (Labels<N, L>, V)>,
-) -> fmt::Result {
-    let mut metric = out.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-    for (labels, value) in values {
-        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

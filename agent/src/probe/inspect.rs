@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use wirespan_common::link::Goroutines;
 
-use super::uprobe;
+use super::uprobe::{self, Probes};
 use crate::proc::go::{self, HttpClient, Program, Unread};
 
 /// Looks that wait. A look takes 0.1 ms, or 10 ms the first time for a program of Go's. What is more than this is looked at
@@ -34,12 +34,6 @@ const MAX_THREADS: usize = 4;
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 
 const THREAD: &str = "inspect";
-
-/// The programs of the probes, loaded.
-pub(super) struct Probes {
-    pub(super) call: OwnedFd,
-    pub(super) writer: OwnedFd,
-}
 
 /// Looks at processes, and keeps the probes that are put on their programs.
 pub(super) struct Inspector {

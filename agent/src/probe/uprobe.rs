@@ -13,7 +13,6 @@ use aya::Ebpf;
 use aya::maps::Map;
 use aya_obj::Object;
 
-use super::inspect::Probes;
 use super::verdict::{Standing, Verdict};
 use crate::system;
 
@@ -23,6 +22,12 @@ const NO_FILE: i32 = libc::EBADF;
 
 const PROBE: &str = "Go HTTP clients";
 const WITHOUT: &str = "calls that Go programs make with net/http are joined to requests by their order only";
+
+/// The programs of the probes, loaded.
+pub(super) struct Probes {
+    pub(super) call: OwnedFd,
+    pub(super) writer: OwnedFd,
+}
 
 /// Loads the programs of probes, and says what became of them. `None` if no probe is to be put on anything.
 pub(super) fn prepare(wanted: bool, object: &[u8], ebpf: &Ebpf) -> (Option<Probes>, Verdict) {

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
+use memchr::memchr2;
 
 use crate::text::Text;
 
@@ -124,13 +125,14 @@ impl Ask {
 
     /// Notes what is asked for: the method, and of the target the path, without those of its parts that look like ids.
     pub fn target(&mut self, method: &str, target: &str) {
-        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let target = target.as_bytes();
+        let path_end = memchr2(b'?', b'#', target).unwrap_or(target.len());
         let mut hasher = FixedState::default().build_hasher();
         hasher.write(method.as_bytes());
-        for part in path.split('/') {
+        for part in target[..path_end].split(|&byte| byte == b'/') {
             hasher.write_u8(b'/');
             if !looks_like_an_id(part) {
-                hasher.write(part.as_bytes());
+                hasher.write(part);
             }
         }
         self.operation = hasher.finish().max(1);
@@ -138,13 +140,13 @@ impl Ask {
 }
 
 /// Whether a part of a path names one thing of many: numbers, hashes, long words.
-fn looks_like_an_id(part: &str) -> bool {
+fn looks_like_an_id(part: &[u8]) -> bool {
     /// Versions (`v1`) and the like are shorter, bytes.
     const SHORT: usize = 3;
     /// Words are shorter, bytes.
     const LONG: usize = 32;
-    let has_digit = part.bytes().any(|byte| byte.is_ascii_digit());
-    (has_digit && (part.len() > SHORT || part.bytes().all(|byte| byte.is_ascii_digit()))) || part.len() > LONG
+    let has_digit = part.iter().any(u8::is_ascii_digit);
+    (has_digit && (part.len() > SHORT || part.iter().all(u8::is_ascii_digit))) || part.len() > LONG
 }
 
 #[cfg(test)]

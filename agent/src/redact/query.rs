@@ -98,7 +98,7 @@ pub fn parameters(text: &str, separators: [u8; 2]) -> Cow<'_, str> {
     while let Some(rest) = text.get(start..) {
         let len = memchr2(separators[0], separators[1], rest.as_bytes()).unwrap_or(rest.len());
         let part = &rest[..len];
-        let (name, value) = part.split_once('=').unwrap_or(("", part));
+        let (name, value) = memchr(b'=', part.as_bytes()).map_or(("", part), |at| (&part[..at], &part[at + 1..]));
         if let Some(secret) = secret_part(name, value) {
             let value_start = start + part.len() - value.len();
             let out = redacted.get_or_insert_with(|| String::with_capacity(text.len() + REDACTED.len()));
@@ -150,12 +150,14 @@ fn credentials(value: &str) -> Option<std::ops::Range<usize>> {
 }
 
 /// Whether a name, or a part of it as in `user[password]` or `auth.token`, is one of a secret.
+///
+/// Byte by byte: every parameter of every query comes here, and all that is looked for is ASCII.
 fn is_secret(name: &str) -> bool {
-    let decoded = decoded(name);
-    decoded.split(['[', ']', '.', ' ', '$', ':', '?']).any(|part| {
+    let decoded = decoded(name.as_bytes());
+    decoded.split(|byte| matches!(byte, b'[' | b']' | b'.' | b' ' | b'$' | b':' | b'?')).any(|part| {
         let mut normal = [0_u8; NAME_BYTES];
         let mut len = 0;
-        for byte in part.bytes().filter(|byte| !matches!(byte, b'-' | b'_')) {
+        for byte in part.iter().filter(|byte| !matches!(byte, b'-' | b'_')) {
             let Some(slot) = normal.get_mut(len) else { return false };
             *slot = byte.to_ascii_lowercase();
             len += 1;
@@ -165,12 +167,12 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// The name without percent-encoding, so that `%74oken` hides nothing.
-fn decoded(name: &str) -> Cow<'_, str> {
-    if !name.contains(['%', '+']) {
+fn decoded(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(name);
     }
     let mut out = Vec::with_capacity(name.len());
-    let mut bytes = name.as_bytes();
+    let mut bytes = name;
     while let [byte, rest @ ..] = bytes {
         bytes = rest;
         let digit = |at: usize| rest.get(at).and_then(|&byte| char::from(byte).to_digit(16));
@@ -183,7 +185,7 @@ fn decoded(name: &str) -> Cow<'_, str> {
             _ => out.push(*byte),
         }
     }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -9,8 +9,6 @@ mod signals;
 mod sink;
 mod source;
 
-use std::env;
-use std::io::Write;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +38,7 @@ use self::signals::Signals;
 use self::sink::{Recorder, Spans};
 use crate::cli::{Format, RecordArgs};
 use crate::exit::Failure;
+use crate::notice::say;
 use crate::settings::{Settings, Sources};
 
 /// When nothing comes, signals are looked for this often.
@@ -48,11 +47,6 @@ const IDLE_PAUSE: Duration = Duration::from_millis(50);
 const NEWS_PER_ROUND: usize = 256;
 /// How long what is waiting may take to be delivered at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// The value of `OTEL_SEMCONV_STABILITY_OPT_IN`.
-pub(crate) fn semconv_opt_in() -> Option<String> {
-    variable("OTEL_SEMCONV_STABILITY_OPT_IN")
-}
 
 /// Traces this machine until it is told to end.
 pub(crate) fn run(sources: Sources, settings: Settings) -> Result<(), Failure> {
@@ -106,11 +100,6 @@ pub(crate) fn record(args: &RecordArgs, sources: Sources, settings: Settings) ->
     let written = sink.finish();
     say(&ledger);
     ended.and(written)
-}
-
-/// Says something that is asked for on standard error, whatever is logged. Nobody may be there to hear it.
-pub(crate) fn say(what: &dyn std::fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", what.to_string().trim_end());
 }
 
 fn say_verdict(verdict: &Verdict) {
@@ -354,9 +343,4 @@ fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!("cannot tell systemd (NOTIFY_SOCKET): {error}");
     }
-}
-
-/// An environment variable. An empty one counts as not set, as the OpenTelemetry specification says.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }

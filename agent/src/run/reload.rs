@@ -9,7 +9,7 @@ use wirespan::config::Selection;
 use wirespan::config::layers::Resolved;
 use wirespan::flow::Nanos;
 
-use super::say;
+use crate::notice::say;
 use crate::settings::{Settings, Sources};
 
 /// How often the file is looked at. Looking is one `statx`, works on every file system, and follows the symbolic links by

@@ -7,6 +7,7 @@ use std::{fs, io::BufRead, io::BufReader};
 
 use anyhow::{Context, Result, bail};
 
+use crate::bed::server::{Server, wrk};
 use crate::bench::exchange::{Exchange, Protocol, listener};
 use crate::bench::figure::{Figure, Target, as_f64};
 use crate::bench::interleave::Variant;
@@ -43,6 +44,9 @@ const LIMIT_TOUCH_NS: f64 = 110.0;
 
 /// Connections and processes that are begun and ended for the programs that watch those.
 const LIVES: usize = 500;
+
+/// Connections of `wrk`, and how long it runs each time, for programs that see reads and sends.
+const LOAD: (u32, Duration) = (16, Duration::from_secs(1));
 
 /// Programs that see packets, each with the empty one beside it.
 const OF_PACKETS: [(&str, &str); 2] = [("egress", "empty_egress"), ("ingress", "empty_ingress")];
@@ -84,13 +88,17 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
                 figures.push(Figure::spread(format!("{program}, {name}, above an empty program"), above, "ns", target));
             }
             if protocol == Protocol::Http && bytes == TARGETED_BYTES {
-                figures.extend(touches(&costs));
+                figures.extend(touches(&costs, ", in a process that answers and calls"));
+                figures.extend(["empty_egress", "empty_ingress", EMPTY_TRACING].map(|program| {
+                    Figure::spread(program, spread(&costs, |cost| cost.mean(program)), "ns", Target::None)
+                }));
             }
         }
     }
     figures.extend(acknowledgements(&listener, &planes, steps)?);
     figures.extend(lives(&listener, &planes, steps)?);
     agent.stop()?;
+    figures.extend(of_one_role(&planes[1], steps)?);
     if figures.iter().all(|figure| figure.value.is_nan()) {
         bail!("the kernel shows no programs of the agent in /proc/PID/fdinfo that ran");
     }
@@ -135,17 +143,33 @@ fn spread(costs: &[Costs], number: impl Fn(&Costs) -> Option<f64>) -> Spread {
     Spread::of(&costs.iter().filter_map(number).collect::<Vec<_>>())
 }
 
-/// The read and send hooks, and the empty programs, as the kernel measures them.
-fn touches(costs: &[Costs]) -> Vec<Figure> {
-    let raw = |program: &str, target| Figure::spread(program, spread(costs, |cost| cost.mean(program)), "ns", target);
+/// The read and send hooks, as the kernel measures them.
+fn touches(costs: &[Costs], whose: &str) -> Vec<Figure> {
+    let raw = |program: &str, target| {
+        Figure::spread(format!("{program}{whose}"), spread(costs, |cost| cost.mean(program)), "ns", target)
+    };
     let above = |program: &str| {
         let above = spread(costs, |cost| Some(cost.mean(program)? - cost.mean(EMPTY_TRACING)?));
-        Figure::spread(format!("{program}, above an empty program"), above, "ns", Target::None)
+        Figure::spread(format!("{program}{whose}, above an empty program"), above, "ns", Target::None)
     };
-    let mut figures: Vec<_> =
-        OF_TOUCHES.iter().flat_map(|program| [raw(program, Target::AtMost(LIMIT_TOUCH_NS)), above(program)]).collect();
-    figures.extend(["empty_egress", "empty_ingress", EMPTY_TRACING].map(|program| raw(program, Target::None)));
-    figures
+    OF_TOUCHES.iter().flat_map(|program| [raw(program, Target::AtMost(LIMIT_TOUCH_NS)), above(program)]).collect()
+}
+
+/// The read and send hooks where a process only answers (nginx) or only calls (`wrk`): who reads there says nothing about who
+/// asked, and is not told.
+fn of_one_role(empty: &Plane, steps: &mut Steps) -> Result<Vec<Figure>> {
+    let nginx = Server::nginx()?;
+    let agent = Variant::new("agent", &["--only", &nginx.selector()]).start()?;
+    let planes = [Plane::of(agent.pid())?, empty.clone()];
+    let url = format!("http://{}/", nginx.address());
+    let (connections, time) = LOAD;
+    let load = || Ok(wrk(&url, connections, time, &[])?.0);
+    let costs = steps.step("nginx and wrk", || {
+        load()?;
+        (0..ROUNDS).map(|_| between(&planes, load)).collect::<Result<Vec<_>>>()
+    })?;
+    agent.stop()?;
+    Ok(touches(&costs, ", in processes that only answer or only call"))
 }
 
 /// Packets without payload. They come mixed with the messages that they acknowledge, whose cost is known from the same

@@ -13,7 +13,7 @@ use crate::command::{command, output};
 const STATS_SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// The kernel objects that a process holds.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plane {
     /// Bytes of each map, by its id: several descriptors may hold one.
     maps: BTreeMap<u64, u64>,

@@ -228,6 +228,9 @@ impl Core {
                         is_over = true;
                         self.exchange(facts, state, role, exchange);
                     }
+                    &mut Event::Stray { asked, answered } => {
+                        self.relations.family.strayed(facts, state, role, (asked, answered));
+                    }
                     Event::Tls(handshake) => state.tls = Some(handshake.clone()),
                     &mut Event::Oddity(oddity) => self.odd(oddity),
                 }

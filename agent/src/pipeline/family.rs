@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 use wirespan_common::mode::Mode;
-use wirespan_common::record::{Routine, Touch, kind};
+use wirespan_common::record::{Routine, TaskId, Touch, kind};
 
 use super::state::{Request, State};
 use crate::flow::{Facts, Nanos, Role};
@@ -20,7 +20,7 @@ use crate::trace::ancestry::{Ancestry, Node, Parent};
 use crate::trace::context;
 use crate::trace::ladder::evidence::{Decision, Evidence};
 use crate::trace::ladder::sides::Sides;
-use crate::trace::ladder::{Handle, Ladder, Made, Outcome};
+use crate::trace::ladder::{Handle, Ladder, Made, MissedCall, MissedRequest, Outcome};
 use crate::trace::link::{Method, Tie};
 use crate::trace::span::{Attribute, Span, SpanId, TraceId};
 
@@ -184,6 +184,7 @@ impl Family {
         state.reader = touch.task;
         match role {
             Role::Server => {
+                state.untaken = state.open.is_empty().then_some(at);
                 for request in
                     state.open.iter_mut().filter(|request| request.handle.is_none() && request.unfollowed_by == 0)
                 {
@@ -228,9 +229,15 @@ impl Family {
         exchange: &Exchange,
     ) {
         self.unfollow(request);
+        let is_unfollowed = request.unfollowed_by != 0;
         request.unfollowed_by = 0;
         state.free_since = Some(exchange.end);
-        let Some(handle) = request.handle else { return };
+        let Some(handle) = request.handle else {
+            if role == Role::Server && !is_unfollowed {
+                self.untaken(facts, request, exchange);
+            }
+            return;
+        };
         match role {
             Role::Server => self.ladder.answered(handle, facts.sender, exchange.response_began, exchange.end),
             Role::Client => {
@@ -238,6 +245,68 @@ impl Family {
                 state.unheard = Some(handle);
             }
         }
+    }
+
+    /// An answer came to a request of which nothing was seen.
+    pub(super) fn strayed(
+        &mut self,
+        facts: &Facts,
+        state: &mut State,
+        role: Role,
+        (asked, answered): (Option<Nanos>, Nanos),
+    ) {
+        if !self.sides.may_join(facts.task.tgid) || self.sides.is_blind(facts.task.tgid) {
+            return;
+        }
+        match role {
+            Role::Client => {
+                let is_first = state.free_since.is_none() && facts.from_start;
+                let sent = asked.or(state.free_since).unwrap_or(answered);
+                state.unheard = self.ladder.missed_call(&MissedCall {
+                    task: facts.task,
+                    sent,
+                    opened: facts.connecting.filter(|_| is_first).map(|at| (at, facts.opener)),
+                    free_since: state.free_since,
+                    destination: address::number(facts.dialled.unwrap_or(facts.remote)),
+                    answered,
+                });
+                state.free_since = Some(answered);
+            }
+            Role::Server => {
+                let missed = MissedRequest {
+                    node: None,
+                    socket: facts.cookie,
+                    task: state.reader,
+                    operation: 0,
+                    read: state.untaken.take().or(asked).unwrap_or(answered),
+                    answered,
+                };
+                self.missed(&missed);
+            }
+        }
+    }
+
+    /// A request was answered that nobody was seen to take.
+    fn untaken(&mut self, facts: &Facts, request: &Request, exchange: &Exchange) {
+        let (Some(answered), Some(ask)) = (exchange.response_began, &request.ask) else { return };
+        let missed = MissedRequest {
+            node: Some(request.node),
+            socket: facts.cookie,
+            task: TaskId { tid: facts.sender.tid, tgid: facts.task.tgid },
+            operation: ask.operation,
+            read: request.began.time,
+            answered,
+        };
+        self.missed(&missed);
+    }
+
+    fn missed(&mut self, missed: &MissedRequest) {
+        let ancestry = &mut self.ancestry;
+        self.ladder.missed_request(missed, || {
+            let node = ancestry.born(SpanId([0; 8]), TraceId([0; 16]));
+            ancestry.over(node);
+            node
+        });
     }
 
     /// Whether it is to be told who takes the messages of a process.

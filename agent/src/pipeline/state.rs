@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) order: Option<Order>,
     /// The task that took the last message.
     pub(super) reader: TaskId,
+    /// When the task took it, if no request was known then.
+    pub(super) untaken: Option<Nanos>,
     /// When the last exchange was over, and its answer was taken.
     pub(super) free_since: Option<Nanos>,
     /// What was said last of who is at the other end.

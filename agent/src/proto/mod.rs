@@ -84,6 +84,13 @@ pub enum Event {
     },
     /// A request and what became of it.
     Exchange(Exchange),
+    /// A response to a request that was never seen.
+    Stray {
+        /// When bytes passed that were not seen and may have been the request, if any did.
+        asked: Option<Nanos>,
+        /// First byte of the response.
+        answered: Nanos,
+    },
     /// The TLS handshake showed something.
     Tls(Box<tls::Handshake>),
     /// Something that is worth a count.

@@ -89,7 +89,7 @@ impl Seen {
                 Event::Asked { number, ask } => {
                     assert!(number < self.began && ask.operation != 0, "asked before it began, or nothing");
                 }
-                Event::Tls(_) | Event::Oddity(_) => (),
+                Event::Stray { .. } | Event::Tls(_) | Event::Oddity(_) => (),
             }
         }
     }

@@ -93,8 +93,12 @@ impl Case {
         let mut repeat = repeat;
         let row = |row: &Row| {
             let repeats: Vec<_> = row.repeats.iter().map(&mut repeat).collect();
-            let accepted = row.accepted.map(|Accepted { right, wrong }| json!({"right": right, "wrong": wrong}));
-            json!({"pool": row.pool, "level": row.level, "cold": row.is_cold, "repeats": repeats, "accepted": accepted})
+            let accepted = |Accepted { right, wrong }: Accepted| json!({"right": right, "wrong": wrong});
+            let [accepted, lossy] = row.accepted.map(|kept| kept.map(accepted));
+            json!({
+                "pool": row.pool, "level": row.level, "cold": row.is_cold, "repeats": repeats,
+                "accepted": accepted, "lossy": lossy,
+            })
         };
         Value::Array(self.rows.iter().map(row).collect())
     }
@@ -105,11 +109,14 @@ impl Case {
         let number = |row: &Value, name: &str| u32::try_from(row.get(name)?.as_u64()?).ok();
         for row in value.as_array()? {
             let (pool, level, is_cold) = (number(row, "pool")?, number(row, "level")?, row.get("cold")?.as_bool()?);
-            let accepted = row.get("accepted").and_then(|accepted| {
+            let accepted = ["accepted", "lossy"].map(|name| {
+                let accepted = row.get(name)?;
                 let [right, wrong] = ["right", "wrong"].map(|name| accepted.get(name)?.as_u64());
                 Some(Accepted { right: right?, wrong: wrong? })
             });
-            let mut read = Row { runtime, pool, pass: false, level, is_cold, repeats: Vec::new(), accepted };
+            let is_thinned = false;
+            let mut read =
+                Row { runtime, pool, pass: false, level, is_cold, is_thinned, repeats: Vec::new(), accepted };
             for repeat in row.get("repeats")?.as_array()? {
                 for token in repeat.get("tokens")?.as_array()? {
                     case.truths.insert(Token::read(token.as_str()?)?, Truth { load, sent: None });
@@ -135,17 +142,18 @@ mod tests {
             pass: false,
             level: 4,
             is_cold,
+            is_thinned: false,
             repeats: vec![Repeat::replayed(2.5); repeats],
             accepted,
         };
-        let rows = vec![row(true, 1, None), row(false, 2, Some(Accepted { right: 9, wrong: 1 }))];
+        let rows = vec![row(true, 1, [None; 2]), row(false, 2, [Some(Accepted { right: 9, wrong: 1 }), None])];
         let truths = (0..6).map(|number| (Token(number + 7), Truth { load: usize::from(number > 1) * 2, sent: None }));
         let case = Case { rows, truths: truths.collect() };
         let json = case.to_json();
         let read = Case::from_json(&json, "go").unwrap();
         assert_eq!(read.to_json(), json);
         assert_eq!((read.truths.len(), read.truths[&Token(8)].load, read.truths[&Token(9)].load), (6, 0, 2));
-        assert_eq!(read.rows[1].accepted, Some(Accepted { right: 9, wrong: 1 }));
+        assert_eq!(read.rows[1].accepted, [Some(Accepted { right: 9, wrong: 1 }), None]);
         assert!(Case::from_json(&json!([{"pool": 8}]), "go").is_none());
     }
 }

@@ -102,8 +102,16 @@ mod tests {
             commit: "abc".to_owned(),
             day: "2026-11-20".to_owned(),
         };
-        let row =
-            |pass| Row { runtime: "go", pool: 8, pass, level: 4, is_cold: false, repeats: Vec::new(), accepted: None };
+        let row = |pass| Row {
+            runtime: "go",
+            pool: 8,
+            pass,
+            level: 4,
+            is_cold: false,
+            is_thinned: false,
+            repeats: Vec::new(),
+            accepted: [None; 2],
+        };
         let text = part("go", "Go.", &[row(false), row(true)], &machine, 9);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[4].split('|').count(), lines[5].split('|').count(), "{text}");

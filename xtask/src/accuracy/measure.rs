@@ -11,6 +11,7 @@ use crate::accuracy::app::App;
 use crate::accuracy::case::{Case, Files};
 use crate::accuracy::plan::{Plan, Shape};
 use crate::accuracy::ran::{Fate, Request};
+use crate::accuracy::recording;
 use crate::accuracy::row::{Repeat, Row};
 use crate::accuracy::runtimes::Runtime;
 use crate::accuracy::score::{Truth, score};
@@ -25,6 +26,11 @@ use crate::workspace;
 
 /// How the times of backends are spread, repeat after repeat.
 const SHAPES: [Shape; 2] = [Shape::Uniform, Shape::Exponential];
+
+/// Of each recording so many are made with one record in [`ONE_IN`] left out.
+const THINNED: u64 = 5;
+/// See [`THINNED`].
+const ONE_IN: u64 = 200;
 
 /// Which loads are run.
 #[derive(Clone, Debug)]
@@ -88,29 +94,40 @@ impl Way {
         self.replay(into, true)
     }
 
-    /// Judges what this agent makes of a recording, and accepts it if it is told to.
+    /// Judges what this agent makes of a recording, whole and with records left out, and accepts it if it is told to.
     pub(super) fn replay(self, from: &Path, accept: bool) -> Result<Vec<Row>> {
         let files = self.files(from);
-        let case = files.read_truth(self.runtime.name)?;
+        let recording = files.read_recording()?;
+        let mut case = files.read_truth(self.runtime.name)?.judged(self.runtime, &self.spans_of(&recording)?)?;
+        let mut thinned: Vec<Row> = case.rows.iter().map(Row::thinned).collect();
+        for seed in 0..THINNED {
+            let spans = self.spans_of(&recording::thinned(&recording, ONE_IN, seed)?)?;
+            let rows = files.read_truth(self.runtime.name)?.judged(self.runtime, &spans)?.rows;
+            thinned.iter_mut().zip(rows).for_each(|(row, more)| row.repeats.extend(more.repeats));
+        }
+        if accept {
+            for (row, thinned) in case.rows.iter_mut().zip(&thinned) {
+                row.accepted = [row.score(), thinned.score()]
+                    .map(|score| Some(Accepted { right: score.right, wrong: score.wrong }));
+            }
+            files.write_truth(&case)?;
+        }
+        case.rows.extend(thinned);
+        Ok(case.rows)
+    }
+
+    /// What this agent makes of a recording.
+    fn spans_of(self, recording: &[u8]) -> Result<String> {
         let scratch = Scratch::new(&format!("{}-replay", self.runtime.name))?;
         let raw = scratch.path().join("recording");
-        fs::write(&raw, files.read_recording()?).with_context(|| format!("{} cannot be written", raw.display()))?;
+        fs::write(&raw, recording).with_context(|| format!("{} cannot be written", raw.display()))?;
         let mut replay = command(workspace::agent());
         replay.arg("replay").arg(&raw).args(["--format", "json", "--connections", "off"]);
         let replayed = replay.output().context("the agent cannot be started")?;
         if !replayed.status.success() {
             bail!("`{}` failed: {}", line(&replay), String::from_utf8_lossy(&replayed.stderr).trim());
         }
-        let spans = String::from_utf8(replayed.stdout).context("the agent printed something that is no text")?;
-        let mut case = case.judged(self.runtime, &spans)?;
-        if accept {
-            for row in &mut case.rows {
-                let score = row.score();
-                row.accepted = Some(Accepted { right: score.right, wrong: score.wrong });
-            }
-            files.write_truth(&case)?;
-        }
-        Ok(case.rows)
+        String::from_utf8(replayed.stdout).context("the agent printed something that is no text")
     }
 
     /// Where its recording is, in a folder.
@@ -149,7 +166,16 @@ impl<'a> Loads<'a> {
     /// Runs a level. Gives whether everything was answered.
     fn row(&mut self, level: u32, is_cold: bool, repeat: u32, requests: u32) -> Result<bool> {
         let Way { runtime, pool, pass } = self.way;
-        let mut row = Row { runtime: runtime.name, pool, pass, level, is_cold, repeats: Vec::new(), accepted: None };
+        let mut row = Row {
+            runtime: runtime.name,
+            pool,
+            pass,
+            level,
+            is_cold,
+            is_thinned: false,
+            repeats: Vec::new(),
+            accepted: [None; 2],
+        };
         let mut goes_on = true;
         for (number, shape) in (0..repeat).zip(SHAPES.into_iter().cycle()) {
             let plan = Plan::new(level, pool, runtime.calls, requests, shape);

@@ -248,7 +248,7 @@ impl Arguments {
     fn is_missed(&self, row: &Row) -> bool {
         match (&self.record, &self.replay) {
             (Some(_), _) => false,
-            (None, Some(_)) => row.accepted.is_some_and(|accepted| !accepted.is_kept(&row.score())),
+            (None, Some(_)) => row.accepted().is_some_and(|accepted| !accepted.is_kept(row)),
             (None, None) => Verdict::of(row) == Verdict::Missed,
         }
     }

@@ -112,6 +112,20 @@ impl Model {
     }
 }
 
+/// A recording without one record of the kernel in so many, by a rule that is as good as chance and always the same.
+pub(super) fn thinned(recording: &[u8], one_in: u64, seed: u64) -> Result<Vec<u8>> {
+    let (preamble, records) = recording.split_at_checked(PREAMBLE_BYTES).context("the recording has no beginning")?;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut kept = preamble.to_vec();
+    for record in Records(records) {
+        let (header, record) = record?;
+        if header.kind >= kind::FIRST_FACT || random.u64(..one_in) != 0 {
+            kept.extend_from_slice(record);
+        }
+    }
+    Ok(kept)
+}
+
 /// The records of a recording.
 struct Records<'a>(&'a [u8]);
 
@@ -160,6 +174,25 @@ mod tests {
             rest[offset..offset + 2].copy_from_slice(&port.to_ne_bytes());
         }
         record(kind::SEGMENT, &rest)
+    }
+
+    #[test]
+    fn records_are_left_out_always_the_same_and_no_facts() {
+        let mut all = vec![0; PREAMBLE_BYTES];
+        for number in 0..2_000 {
+            all.extend(task(kind::FORK, number, 5));
+            all.extend(fact(r#"{"tick":null}"#));
+        }
+        let kept = |seed| {
+            let thinned = thinned(&all, 20, seed).unwrap();
+            let kinds: Vec<_> = Records(&thinned[PREAMBLE_BYTES..]).map(|record| record.unwrap().0.kind).collect();
+            let facts = kinds.iter().filter(|&&kind| kind >= kind::FIRST_FACT).count();
+            assert_eq!(facts, 2_000);
+            (kinds.len() - facts, thinned)
+        };
+        let (left, first) = kept(1);
+        assert!((1_800..1_980).contains(&left), "{left}");
+        assert!(kept(1).1 == first && kept(2).1 != first);
     }
 
     #[test]

@@ -27,10 +27,12 @@ pub(super) struct Row {
     pub(super) level: u32,
     /// Whether these are the first requests that the agent saw.
     pub(super) is_cold: bool,
+    /// Whether records were left out of what the agent saw.
+    pub(super) is_thinned: bool,
     /// Each time it ran.
     pub(super) repeats: Vec<Repeat>,
-    /// Of a recording: what its links were when that was last accepted.
-    pub(super) accepted: Option<Accepted>,
+    /// Of a recording: what its links were when that was last accepted, and what they were with records left out.
+    pub(super) accepted: [Option<Accepted>; 2],
 }
 
 /// One load.
@@ -72,9 +74,21 @@ impl Row {
         sum
     }
 
+    /// The same row with records left out, before it is replayed.
+    pub(super) fn thinned(&self) -> Self {
+        Self { is_thinned: true, repeats: Vec::new(), ..self.clone() }
+    }
+
+    /// What its links were when that was last accepted.
+    pub(super) fn accepted(&self) -> Option<Accepted> {
+        self.accepted[usize::from(self.is_thinned)]
+    }
+
     /// Requests that shall be in flight, and whether they are the first.
     pub(super) fn in_flight(&self) -> String {
-        if self.is_cold { format!("{} (first)", self.level) } else { self.level.to_string() }
+        let first = if self.is_cold { " (first)" } else { "" };
+        let thinned = if self.is_thinned { " (lossy)" } else { "" };
+        format!("{}{first}{thinned}", self.level)
     }
 
     /// What stands under [`COLUMNS`].
@@ -112,6 +126,7 @@ impl Row {
                 "pass": if self.pass { "traceparent" } else { "none" },
                 "level": self.level,
                 "cold": self.is_cold,
+                "lossy": self.is_thinned,
                 "repeat": number + 1,
                 "in_flight": in_flight,
                 "requests": score.requests,
@@ -189,8 +204,9 @@ mod tests {
             pass: false,
             level: 4,
             is_cold: false,
+            is_thinned: false,
             repeats: vec![repeat(400, 0), repeat(399, 1)],
-            accepted: None,
+            accepted: [None; 2],
         };
         let cells = ["4.0", "200", "2", "99.88 %", "0.12 %", "0 %", "0 %", "50.00 %", "missed", "thread 799 (1 wrong)"];
         assert_eq!(row.cells(), cells);

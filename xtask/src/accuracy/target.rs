@@ -76,10 +76,12 @@ impl Target {
 }
 
 impl Accepted {
-    /// Whether a recording with this score is as good as it was.
-    pub(super) fn is_kept(self, score: &Score) -> bool {
+    /// Whether a recording is as good as it was. Where records were left out, no more than the target may be wrong.
+    pub(super) fn is_kept(self, row: &Row) -> bool {
+        let score = row.score();
         let percent = |count| as_f64(count) / as_f64(score.calls) * 100.0;
-        Target { right: percent(self.right) - SLACK_RIGHT, wrong: percent(self.wrong) + SLACK_WRONG }.is_met(score)
+        let wrong = if row.is_thinned { WRONG } else { percent(self.wrong) + SLACK_WRONG };
+        Target { right: percent(self.right) - SLACK_RIGHT, wrong }.is_met(&score)
     }
 }
 
@@ -107,7 +109,16 @@ mod tests {
     fn row(runtime: &'static str, level: u32, right: u64, wrong: u64) -> Row {
         let mut repeat = Repeat::replayed(1.0);
         repeat.score = Score { calls: 1000, right, wrong, ..Score::default() };
-        Row { runtime, pool: 8, pass: false, level, is_cold: false, repeats: vec![repeat], accepted: None }
+        Row {
+            runtime,
+            pool: 8,
+            pass: false,
+            level,
+            is_cold: false,
+            is_thinned: false,
+            repeats: vec![repeat],
+            accepted: [None; 2],
+        }
     }
 
     #[test]
@@ -123,11 +134,15 @@ mod tests {
 
     #[test]
     fn a_recording_is_held_against_what_was_accepted() {
-        let kept = |right, wrong| {
-            let score = Score { calls: 1000, right, wrong, ..Score::default() };
-            Accepted { right: 500, wrong: 10 }.is_kept(&score)
+        let kept = |right, wrong, is_thinned| {
+            let row = Row { is_thinned, ..row("node", 64, right, wrong) };
+            Accepted { right: 500, wrong: 10 }.is_kept(&row)
         };
-        assert_eq!([kept(490, 12), kept(489, 0), kept(600, 13)], [true, false, false]);
+        assert_eq!(
+            [(490, 12), (489, 0), (600, 13)].map(|(right, wrong)| kept(right, wrong, false)),
+            [true, false, false]
+        );
+        assert_eq!([(490, 5), (489, 0), (600, 6)].map(|(right, wrong)| kept(right, wrong, true)), [true, false, false]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn render(events: &[Event]) -> String {
         match event {
             Event::Exchange(exchange) => line(exchange, &mut text),
             Event::Oddity(oddity) => writeln!(text, "{oddity:?}").unwrap(),
-            Event::Began { .. } | Event::Asked { .. } | Event::Tls(_) => (),
+            Event::Began { .. } | Event::Asked { .. } | Event::Stray { .. } | Event::Tls(_) => (),
         }
     }
     text

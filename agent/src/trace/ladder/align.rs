@@ -18,6 +18,8 @@ use crate::trace::link::Method;
 
 /// Of more requests that are open at once it is not asked which one makes a call.
 const MAX_CANDIDATES: usize = 512;
+/// Requests that were answered lately and may have made a call before: such a call is told late.
+const MAX_LATE: usize = 64;
 /// How sure a link may be at most that was found by comparing.
 const MAX_STRENGTH: f64 = 0.99;
 /// What is learnt of a step's delay, its thread and its place is not independent of each other: how much of what speaks
@@ -29,10 +31,22 @@ const TRUST_THREADS: f64 = 0.25;
 const DOUBT: f64 = 0.01;
 /// The same where a request has done what none was seen to do: some of it may be another's.
 const STRANGE: f64 = 0.2;
+/// Where a call was missed and those around another show it, what speaks against that one's link weighs so many times as much.
+const MISSED: f64 = 8.0;
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
 const UNKNOWN_STRENGTH: f64 = 0.5;
 /// Links from which plans are learnt are at least so sure.
 const LEARN_FROM: f64 = super::THRESHOLD;
+
+/// A request that may have made a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) request: Key,
+    /// How likely that is, as a natural logarithm.
+    likelihood: f64,
+    /// Since when it was its turn, if it was.
+    turn: Option<Nanos>,
+}
 
 impl Process {
     /// Gives a call to the request for which it is most likely.
@@ -43,41 +57,55 @@ impl Process {
             return false;
         }
         let Some(call) = self.calls.get(key).cloned() else { return true };
-        let trust = self.trust();
-        let mut candidates: Vec<(Key, f64, Option<Nanos>)> = Vec::new();
-        for &parent in &self.open {
-            let Some(ready) = self.ready(parent, call.operation, call.made) else { continue };
-            let step = self.step(&call, (parent, self.calls_of(parent)), &ready);
-            // It can be its turn only if this is what such requests do then.
-            let is_due = ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation);
-            let turn = is_due.then_some(ready.since);
-            candidates.push((parent, self.plans.likelihood(ready.history, &step, trust), turn));
-        }
-        candidates.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
-        // Of those that are about as likely the one whose turn it is.
-        let mut best = 0;
-        for (at, &(_, likelihood, turn)) in candidates.iter().enumerate().skip(1) {
-            let (_, most, first) = candidates[best];
-            let (Some(turn), Some(first)) = (turn, first) else { continue };
-            if likelihood - most + self.first(turn, first, call.made) > 0.0 {
-                best = at;
-            }
-        }
-        if best < candidates.len() {
-            candidates.swap(0, best);
-        }
+        let candidates = self.candidates(&call);
         let nobody = self.nobodys(&call);
-        let owner = candidates.first().filter(|best| best.1 > nobody).map(|best| best.0);
+        let owner = candidates.first().filter(|best| best.likelihood > nobody).map(|best| best.request);
         let mut rivals = [None; MAX_RIVALS];
-        let others = candidates.iter().filter(|candidate| Some(candidate.0) != owner);
+        let others = candidates.iter().filter(|candidate| Some(candidate.request) != owner);
         for (place, other) in rivals.iter_mut().zip(others) {
-            *place = Some(other.0);
+            *place = Some(other.request);
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.rivals = rivals;
         }
         self.give(key, owner);
         true
+    }
+
+    /// Requests that may have made a call: the likeliest first, then the others by how likely they are.
+    pub(super) fn candidates(&self, call: &Call) -> Vec<Candidate> {
+        let trust = self.trust();
+        let mut candidates = Vec::new();
+        let late = self.closed.iter().rev().take(MAX_LATE).filter(|&&parent| {
+            self.parents.get(parent).is_some_and(|parent| parent.answered.is_some_and(|answered| answered > call.made))
+        });
+        for &request in self.open.iter().chain(late) {
+            let Some(ready) = self.ready(request, call.operation, call.made) else { continue };
+            let step = self.step(call, (request, self.calls_of(request)), &ready);
+            // It can be its turn only if this is what such requests do then.
+            let is_due = ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation);
+            let likelihood = self.plans.likelihood(ready.history, &step, trust);
+            candidates.push(Candidate { request, likelihood, turn: is_due.then_some(ready.since) });
+        }
+        candidates
+            .sort_by(|one, other| other.likelihood.total_cmp(&one.likelihood).then(one.request.cmp(&other.request)));
+        // Of those that are about as likely the one whose turn it is.
+        let mut best = 0;
+        for (at, candidate) in candidates.iter().enumerate().skip(1) {
+            if self.is_before(candidate, &candidates[best], call.made) {
+                best = at;
+            }
+        }
+        if best < candidates.len() {
+            candidates.swap(0, best);
+        }
+        candidates
+    }
+
+    /// Whether it is rather this one that makes a call, by whose turn it is.
+    pub(super) fn is_before(&self, one: &Candidate, other: &Candidate, made: Nanos) -> bool {
+        let (Some(turn), Some(first)) = (one.turn, other.turn) else { return false };
+        one.likelihood - other.likelihood + self.first(turn, first, made) > 0.0
     }
 
     /// Gives a call to a request, or to nobody.
@@ -159,6 +187,18 @@ impl Process {
         Some(Evidence { parent: parent.node, tier: Method::Alignment, strength })
     }
 
+    /// How sure a link is where something that matters for it may not have been seen.
+    pub(super) fn doubted(&self, key: Key, strength: f64) -> f64 {
+        let made = self.calls.get(key).map_or(Nanos(0), |call| call.made);
+        let odds = 1.0 / strength - 1.0;
+        let odds = match self.strange_company(key).filter(|_| self.may_have_missed(made)) {
+            Some(0) => odds + STRANGE,
+            Some(_) => odds + (MISSED - 1.0) * (odds - DOUBT).max(0.0),
+            None => return strength,
+        };
+        1.0 / (1.0 + odds)
+    }
+
     /// How much counts of what speaks for or against.
     pub(super) fn trust(&self) -> f64 {
         if self.has_many_callers() { TRUST_THREADS } else { TRUST }
@@ -167,12 +207,12 @@ impl Process {
     /// How sure it is whose a call is, relative to the surest that such a link can be.
     fn strength(&self, key: Key) -> f64 {
         let Some(call) = self.calls.get(key) else { return 1.0 };
-        let evidence = match (call.proof, call.decision) {
+        let strength = match (call.proof, call.decision) {
             (Some(_), _) => return 1.0,
-            (None, Some(decision)) => decision.parent.or(decision.candidate),
-            (None, None) => self.weigh(key),
+            (None, Some(_)) => call.strength,
+            (None, None) => self.weigh(key).map(|evidence| evidence.strength),
         };
-        evidence.map_or(1.0, |evidence| (evidence.strength / MAX_STRENGTH).min(1.0))
+        strength.map_or(1.0, |strength| (strength / MAX_STRENGTH).min(1.0))
     }
 
     /// What a request did is known now: what others do can be judged by it.
@@ -180,8 +220,8 @@ impl Process {
         let Some(request) = self.parents.get(parent) else { return };
         let (Some(answered), false) = (request.answered, request.is_blurred || request.operation == 0) else { return };
         let is_sure = |&key: &Key| {
-            let call = self.calls.get(key);
-            call.and_then(|call| call.decision?.parent).is_some_and(|evidence| evidence.strength >= LEARN_FROM)
+            let Some(call) = self.calls.get(key) else { return false };
+            call.strength.is_some_and(|strength| strength >= LEARN_FROM)
         };
         if !request.calls.iter().all(is_sure) {
             return;

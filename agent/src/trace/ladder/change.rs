@@ -127,7 +127,7 @@ impl Process {
         // Most others are out of the question at once.
         let order = self.order_of((my_ready.since, call.made), (their_ready.since, other.made));
         let order = if between > 0 { order.max(0.0) + order } else { order };
-        if order > OUT_OF_ORDER {
+        if order > OUT_OF_ORDER && !mine.is_vague && !their.is_vague {
             return true;
         }
         let before = self.here(owner, &mine.calls, key, call) + self.here(theirs, &their.calls, with, other);
@@ -153,16 +153,24 @@ impl Process {
 
     /// How much likelier everything is after a change.
     pub(super) fn gain(&self, change: &Change) -> Gain {
-        self.effort.spend();
+        self.effort.spend(1);
         let Some(outcome) = self.outcome(change) else { return Gain::NEVER };
         let Outcome { one, one_calls, other, other_calls } = &outcome;
         let (Some(first), Some(second)) = (self.parents.get(*one), self.parents.get(*other)) else {
             return Gain::NEVER;
         };
-        let before = self.likelihood(*one, &first.calls) + self.likelihood(*other, &second.calls);
-        let after = self.likelihood(*one, one_calls) + self.likelihood(*other, other_calls);
-        let steps = after - before;
-        Gain { steps, total: steps + self.order_gain(change, &outcome) }
+        let steps =
+            self.difference(*one, &first.calls, one_calls) + self.difference(*other, &second.calls, other_calls);
+        let order = self.order_gain(change, &outcome);
+        // Who could act first is not known of those of whom it is not known when they could.
+        let order = if first.is_vague || second.is_vague { order.max(0.0) } else { order };
+        Gain { steps, total: steps + order }
+    }
+
+    /// How much likelier it is that a request made these calls than those that it has now. What it did before they differ is the same.
+    fn difference(&self, parent: Key, now: &[Key], then: &[Key]) -> f64 {
+        let same = now.iter().zip(then).take_while(|(now, then)| now == then).count();
+        self.likelihood_from(parent, then, same) - self.likelihood_from(parent, now, same)
     }
 
     /// How much likelier a change is by the order in which those whose calls it changes could act.

@@ -18,6 +18,7 @@ pub mod sides;
 mod align;
 mod change;
 mod goroutine;
+mod missed;
 mod order;
 mod plan;
 mod process;
@@ -34,6 +35,7 @@ use wirespan_common::record::{Routine, TaskId, Touch, kind};
 
 use self::evidence::{Decision, Evidence};
 use self::goroutine::{Goroutines, Origin};
+pub use self::missed::{MissedCall, MissedRequest};
 use self::process::{Call, Cause, MAX_PARENTS, MAX_RIVALS, Parent, Process};
 use super::ancestry::Node;
 use super::link::{CERTAIN, Method};
@@ -122,6 +124,8 @@ impl Ladder {
             answered: None,
             calls: Vec::new(),
             is_blurred: false,
+            is_unseen: false,
+            is_vague: false,
         };
         let key = process.parents.insert(parent);
         process.open.push(key);
@@ -134,6 +138,7 @@ impl Ladder {
         let Some(process) = self.processes.get_mut(&handle.tgid) else { return };
         let Some(parent) = process.parents.get_mut(handle.key) else { return };
         parent.operation = ask.operation;
+        process.kinds.asked(ask.operation);
         let node = parent.node;
         for &token in ask.tokens.iter().flatten() {
             process.tokens.came(token, node);
@@ -164,7 +169,10 @@ impl Ladder {
             rivals: [None; MAX_RIVALS],
             proof: None,
             decision: None,
+            strength: None,
+            missed: None,
         };
+        process.kinds.called(made.destination, operation);
         let origin = self.goroutines.get_mut(&made.task.tgid).and_then(|known| known.origin(made.socket, made.sent));
         let proofs = [
             process.by_id(&ask.tokens),
@@ -185,6 +193,9 @@ impl Ladder {
         match proof {
             Some((parent, evidence)) => {
                 process.prove(key, parent, evidence);
+                if let Some(call) = process.calls.get_mut(key) {
+                    call.strength = Some(evidence.strength);
+                }
                 let is_background =
                     process.parents.get(parent).is_some_and(|parent| parent.answered.is_some_and(|end| end <= at));
                 process.decided(key, Decision { parent: Some(evidence), candidate: None, is_background });
@@ -413,10 +424,20 @@ impl Process {
             self.decided(key, Decision::default());
             return Decision::default();
         }
-        let evidence = self.weigh(key);
+        let evidence = self.weigh(key).map(|evidence| {
+            let strength = self.doubted(key, evidence.strength);
+            (evidence.strength, Evidence { strength, ..evidence })
+        });
+        if let (Some((strength, _)), Some(call)) = (evidence, self.calls.get_mut(key)) {
+            call.strength = Some(strength);
+        }
+        let evidence = evidence.map(|(_, evidence)| evidence);
         let is_sure = evidence.is_some_and(|evidence| evidence.strength >= THRESHOLD);
         let (parent, candidate) = if is_sure { (evidence, None) } else { (None, evidence) };
-        let decision = Decision { parent, candidate, is_background: false };
+        let decision = match self.calls.get(key).and_then(|call| self.parents.get(call.owner?)) {
+            Some(owner) if owner.is_unseen => Decision::default(),
+            _ => Decision { parent, candidate, is_background: false },
+        };
         self.decided(key, decision);
         if let Some(owner) = self.calls.get(key).and_then(|call| call.owner) {
             self.learn(owner);

@@ -153,15 +153,15 @@ impl Plans {
         const SOME_ACTION: f64 = 0.3;
         let stage = self.stages.get(&history);
         let chance = match stage {
-            Some(stage) => stage.chance(step.action).ln(),
-            None => SOME_ACTION.ln() + self.unheard_of(history),
+            Some(stage) => stage.chance(step.action),
+            None => SOME_ACTION * self.unheard_of(history),
         };
         let action = stage.and_then(|stage| stage.actions.iter().find(|known| known.action == step.action));
         let (beside, manner) = match action {
             Some(action) => (action.beside(step), self.manner(action, step).0),
             None => (NOTHING.beside(step), self.manner(&NOTHING, step).0),
         };
-        chance + beside + trust * manner
+        (chance * beside).ln() + trust * manner
     }
 
     /// How likely a request gets where none was seen to get.
@@ -169,7 +169,7 @@ impl Plans {
         /// As if so many of them had.
         const UNSEEN: f64 = 0.1;
         let seen = self.seen(History::new(history.operation));
-        if seen == 0 { 0.0 } else { (UNSEEN / (f64::from(seen) + UNSEEN)).ln() }
+        if seen == 0 { 1.0 } else { UNSEEN / (f64::from(seen) + UNSEEN) }
     }
 
     /// Whether enough requests of an operation were seen for what they do to be known.
@@ -240,14 +240,13 @@ impl Plans {
     fn manner(&self, action: &Action, step: &Step) -> (f64, bool) {
         /// Most programs act while they are busy with the request; who waits for a connection does so by another's answer.
         const ADJACENT: [f64; 2] = [0.7, 0.3];
-        let prompt = action.prompt.likelihood(step.lag_ns, step.adjacent, ADJACENT[0]);
-        let Some(trigger_ns) = step.trigger_ns else { return (prompt, false) };
+        let prompt = action.prompt.density(step.lag_ns, step.adjacent, ADJACENT[0]);
+        let Some(trigger_ns) = step.trigger_ns else { return (prompt.ln(), false) };
         let [all, waited] = self.waits[step.idle.0];
         let share = share(waited, all, IDLE_EXPECTED[step.idle.0]);
-        let waited = share.ln() + self.waited.likelihood(trigger_ns, step.adjacent, ADJACENT[1]);
-        let prompt = (1.0 - share).ln() + prompt;
-        let (more, less) = if waited > prompt { (waited, prompt) } else { (prompt, waited) };
-        (more + (less - more).exp().ln_1p(), waited > prompt)
+        let waited = share * self.waited.density(trigger_ns, step.adjacent, ADJACENT[1]);
+        let prompt = (1.0 - share) * prompt;
+        ((prompt + waited).ln(), waited > prompt)
     }
 }
 
@@ -293,7 +292,7 @@ impl Action {
 
     fn beside(&self, step: &Step) -> f64 {
         let beside = share(self.beside, self.count, 0.2);
-        if step.beside { beside.ln() } else { (1.0 - beside).ln() }
+        if step.beside { beside } else { 1.0 - beside }
     }
 
     fn learn(&mut self, step: &Step, has_waited: bool) {
@@ -314,11 +313,12 @@ impl Action {
 impl Manner {
     const NONE: Self = Self { adjacent: [0, 0], lags: Lags::NONE };
 
-    fn likelihood(&self, lag_ns: u64, adjacent: Option<bool>, expected: f64) -> f64 {
+    /// Per nanosecond.
+    fn density(&self, lag_ns: u64, adjacent: Option<bool>, expected: f64) -> f64 {
         let [not, is] = self.adjacent;
         let share = share(is, not + is, expected);
         let adjacent = adjacent.map_or(NEITHER, |is| if is { share } else { 1.0 - share });
-        adjacent.ln() + self.lags.density(lag_ns)
+        adjacent * self.lags.density(lag_ns)
     }
 
     fn learn(&mut self, lag_ns: u64, adjacent: Option<bool>) {
@@ -356,23 +356,29 @@ impl Lags {
         (((octave - FIRST_BUCKET_LOG2) as usize) * 2 + half).min(BUCKETS - 1)
     }
 
-    /// Nanoseconds that a bucket spans, as a natural logarithm.
-    fn log_width(bucket: usize) -> f64 {
-        std::f64::consts::LN_2 * (f64::from(FIRST_BUCKET_LOG2) - 1.0 + (bucket / 2) as f64)
+    /// Nanoseconds that a bucket spans.
+    fn width(bucket: usize) -> f64 {
+        (1_u64 << (FIRST_BUCKET_LOG2 as usize - 1 + bucket / 2)) as f64
     }
 
-    /// What is expected before anything was seen: the longer the rarer.
-    fn expected(bucket: usize) -> f64 {
+    /// Of each bucket what is expected before anything was seen: the longer the rarer.
+    const EXPECTED: [f64; BUCKETS] = {
         const DECAY: f64 = 0.85;
-        (1.0 - DECAY) * DECAY.powi(i32::try_from(bucket).unwrap_or(i32::MAX))
-    }
+        let mut expected = [1.0 - DECAY; BUCKETS];
+        let mut bucket = 1;
+        while bucket < BUCKETS {
+            expected[bucket] = expected[bucket - 1] * DECAY;
+            bucket += 1;
+        }
+        expected
+    };
 
-    /// Per nanosecond, as a natural logarithm.
+    /// Per nanosecond.
     fn density(&self, lag_ns: u64) -> f64 {
         let bucket = Self::bucket(lag_ns);
         let count = |at: Option<usize>| at.and_then(|at| self.buckets.get(at)).map_or(0.0, |&count| f64::from(count));
         let near = 0.5 * count(Some(bucket)) + 0.25 * (count(bucket.checked_sub(1)) + count(Some(bucket + 1)));
-        ((near + Self::expected(bucket)) / (f64::from(self.seen) + 1.0)).ln() - Self::log_width(bucket)
+        (near + Self::EXPECTED[bucket]) / ((f64::from(self.seen) + 1.0) * Self::width(bucket))
     }
 
     fn learn(&mut self, lag_ns: u64) {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 
 use super::evidence::{Decision, Evidence};
+use super::missed::Kinds;
 use super::order::Order;
 use super::plan::Plans;
 use super::thread::Habit;
@@ -33,6 +34,9 @@ pub(super) struct Process {
     pub(super) plans: Plans,
     pub(super) waits: Waits,
     pub(super) order: Order,
+    pub(super) kinds: Kinds,
+    /// When it was last found that something of it was not seen.
+    pub(super) missed_at: Option<Nanos>,
     /// How often a call of an operation was made while the process answered nobody, and how often at all.
     pub(super) orphans: HashMap<u64, (u32, u32)>,
     /// The thread that makes most calls, how many it made, and how many others did.
@@ -71,6 +75,10 @@ pub(super) struct Parent {
     pub(super) calls: Vec<Key>,
     /// Something about it was not seen, or it was learnt from already: nothing more is learnt from it.
     pub(super) is_blurred: bool,
+    /// Nothing was seen of it but its answer: it has no span.
+    pub(super) is_unseen: bool,
+    /// It is not known when exactly it was taken.
+    pub(super) is_vague: bool,
 }
 
 /// A call that a process makes.
@@ -97,6 +105,10 @@ pub(super) struct Call {
     pub(super) proof: Option<Evidence>,
     /// What was decided; nothing changes any more.
     pub(super) decision: Option<Decision>,
+    /// How sure its link is by what was seen.
+    pub(super) strength: Option<f64>,
+    /// Where it went, if only its answer was seen: its operation is a guess then, and 0 if there is none.
+    pub(super) missed: Option<u64>,
 }
 
 /// Other candidates of a call that are remembered.
@@ -137,12 +149,12 @@ const MAX_THREADS: usize = 4_096;
 const MAX_OPERATIONS: usize = 1_024;
 /// So long after its answer a request is compared with others: the wait before a call's span is given away, and what
 /// overlaps it.
-const KEPT_NS: u64 = 3_000_000_000;
+pub(super) const KEPT_NS: u64 = 3_000_000_000;
 
 impl Effort {
-    /// One more way was compared.
-    pub(super) fn spend(&self) {
-        self.compared.set(self.compared.get().saturating_add(1));
+    /// So many more ways were compared.
+    pub(super) fn spend(&self, ways: usize) {
+        self.compared.set(self.compared.get().saturating_add(u32::try_from(ways).unwrap_or(u32::MAX)));
     }
 
     /// Whether enough was compared in this second.
@@ -242,7 +254,7 @@ impl Process {
                 continue;
             };
             let has_owner = call.owner.is_some_and(|owner| self.parents.get(owner).is_some());
-            let is_done = call.is_over && call.decision.is_some() && !has_owner;
+            let is_done = call.is_over && (call.decision.is_some() || call.missed.is_some()) && !has_owner;
             let is_old = now.0.saturating_sub(call.made.0) > KEPT_NS;
             if !(is_done && is_old) && self.recent.len() <= MAX_CALLS {
                 break;

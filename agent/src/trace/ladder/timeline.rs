@@ -75,9 +75,14 @@ impl Process {
 
     /// How likely it is that a request made these calls, and its answer after them.
     pub(super) fn likelihood(&self, parent: Key, calls: &[Key]) -> f64 {
+        self.likelihood_from(parent, calls, 0)
+    }
+
+    /// The same without what so many of the calls add to it, the first ones.
+    pub(super) fn likelihood_from(&self, parent: Key, calls: &[Key], from: usize) -> f64 {
         let Some(request) = self.parents.get(parent) else { return IMPOSSIBLE };
         let (mut sum, trust) = (0.0, self.trust());
-        for (at, &key) in calls.iter().enumerate() {
+        for (at, &key) in calls.iter().enumerate().skip(from) {
             let Some(call) = self.calls.get(key) else { return IMPOSSIBLE };
             let Some(ready) = self.ready_at(parent, &calls[..at], call.operation, Some(call.made)) else {
                 return IMPOSSIBLE;

@@ -77,6 +77,7 @@ impl Http1 {
                 // To a request that was never seen: the next one stands on no firm ground.
                 self.astray = true;
                 self.server.adrift(false);
+                out.push(Event::Stray { asked: self.client.lost.take(), answered: at.time });
                 Answering::Nothing
             }
         };

@@ -2,7 +2,7 @@
 
 use super::super::HEAD_BYTES;
 use super::{Step, c, check, check_joined, s, talk};
-use crate::flow::Ending;
+use crate::flow::{Ending, Nanos};
 use crate::proto::{Detail, Event, Oddity};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -24,6 +24,14 @@ fn a_gap_in_a_body_of_known_length_loses_nothing() {
         "0 POST / 200 | 10000/1000000 | 0+0 2 3 4 | complete
          1 GET / 200 | 0/5 | 5+10042 5 6 6 | complete",
     );
+}
+
+#[test]
+fn an_answer_to_a_request_that_was_lost_tells_of_it() {
+    let talk = talk(false, &[c(GET), s(OK), Step::CGap(27), s(OK), c(GET), s(OK)]);
+    let strays: Vec<_> = talk.events.iter().filter(|event| matches!(event, Event::Stray { .. })).collect();
+    assert_eq!(strays, [&Event::Stray { asked: Some(Nanos(2)), answered: Nanos(3) }]);
+    assert_eq!(talk.exchanges().len(), 2);
 }
 
 #[test]

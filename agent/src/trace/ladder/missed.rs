@@ -1,0 +1,213 @@
+//! Calls and requests whose records were lost, and that show by their answers: an answer to nothing, or to a request that nobody
+//! was seen to take.
+//!
+//! Where callers wait for the connections of a full pool, each would be taken for the one before it from then on. So what was
+//! missed takes its place among the others as far as it is known, and whose the calls after it are is asked anew. What a missed
+//! call asked is a guess: links around calls that then belong to nobody, or make a request strange, are doubted.
+
+use foldhash::HashMap;
+use wirespan_common::record::TaskId;
+
+use super::process::{Call, KEPT_NS, MAX_RIVALS, Parent, Process};
+use super::{Handle, Ladder};
+use crate::flow::{Cookie, Nanos};
+use crate::slots::Key;
+use crate::trace::ancestry::Node;
+
+/// A call that was not seen, as its answer shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct MissedCall {
+    /// The process, and the thread as far as it is known.
+    pub task: TaskId,
+    /// When it was sent.
+    pub sent: Nanos,
+    /// On a connection that was opened for it: when and by whom.
+    pub opened: Option<(Nanos, TaskId)>,
+    /// Since when the connection was free, where it was used before.
+    pub free_since: Option<Nanos>,
+    /// Where it went, as a number.
+    pub destination: u64,
+    /// When its answer began to come.
+    pub answered: Nanos,
+}
+
+/// A request that nobody was seen to take.
+#[derive(Clone, Copy, Debug)]
+pub struct MissedRequest {
+    /// The request; `None` if nothing of it was seen.
+    pub node: Option<Node>,
+    /// The socket that it came on.
+    pub socket: Cookie,
+    /// Who took it, as far as that is known.
+    pub task: TaskId,
+    /// What kind of request it is; 0 for unknown.
+    pub operation: u64,
+    /// When it was taken, or came.
+    pub read: Nanos,
+    /// When its answer began to be sent.
+    pub answered: Nanos,
+}
+
+/// What processes are seen to ask and to be asked.
+#[derive(Debug, Default)]
+pub(super) struct Kinds {
+    /// Operations of calls by where they go.
+    calls: HashMap<u64, Vec<u64>>,
+    /// The operation of most requests, if there is one, and by how many more they are.
+    request: (u64, u32),
+}
+
+/// Places that a process calls and of which it is remembered what is called there.
+const MAX_DESTINATIONS: usize = 256;
+/// Operations of one destination.
+const MAX_OPERATIONS: usize = 8;
+/// Calls of which it is asked anew whose they are.
+const MAX_AGAIN: usize = 512;
+/// Requests that were answered since, and are compared again.
+const MAX_COMPARED_AGAIN: usize = 64;
+
+/// Calls of the same kind, before and after one, that tell whether those around it are taken for each other.
+const COMPANY: usize = 4;
+/// Calls of any kind that are looked through for them.
+const MAX_LOOKED_AT: usize = 64;
+
+impl Kinds {
+    pub(super) fn called(&mut self, destination: u64, operation: u64) {
+        if self.calls.len() >= MAX_DESTINATIONS && !self.calls.contains_key(&destination) {
+            return;
+        }
+        let known = self.calls.entry(destination).or_default();
+        if known.len() < MAX_OPERATIONS && !known.contains(&operation) {
+            known.push(operation);
+        }
+    }
+
+    pub(super) fn asked(&mut self, operation: u64) {
+        let (most, more) = &mut self.request;
+        match *more {
+            _ if *most == operation => *more = more.saturating_add(1),
+            0 => self.request = (operation, 1),
+            _ => *more -= 1,
+        }
+    }
+}
+
+impl Ladder {
+    /// A call was made that was not seen.
+    pub fn missed_call(&mut self, missed: &MissedCall) -> Option<Handle> {
+        let process = self.processes.get_mut(&missed.task.tgid)?;
+        let (made, tid) = match missed.opened {
+            Some((at, opener)) if opener.tid != 0 => (at, opener.tid),
+            _ => (missed.sent, missed.task.tid),
+        };
+        let key = process.add(Call {
+            operation: 0,
+            made,
+            tid,
+            free_since: missed.free_since,
+            cause: process.cause_at(tid, made),
+            heard: Some(missed.answered),
+            is_over: true,
+            owner: None,
+            rivals: [None; MAX_RIVALS],
+            proof: None,
+            decision: None,
+            strength: None,
+            missed: Some(missed.destination),
+        });
+        process.missed_at = Some(missed.answered);
+        process.ask_again(made);
+        Some(Handle { tgid: missed.task.tgid, key })
+    }
+
+    /// A request was answered that nobody was seen to take.
+    pub fn missed_request(&mut self, missed: &MissedRequest, stand_in: impl FnOnce() -> Node) {
+        let Some(process) = self.processes.get_mut(&missed.task.tgid) else { return };
+        let operation = if missed.operation == 0 { process.kinds.request.0 } else { missed.operation };
+        let key = process.parents.insert(Parent {
+            node: missed.node.unwrap_or_else(stand_in),
+            socket: missed.socket,
+            operation,
+            read: missed.read,
+            tid: missed.task.tid,
+            answered: Some(missed.answered),
+            calls: Vec::new(),
+            is_blurred: true,
+            is_unseen: missed.node.is_none(),
+            is_vague: true,
+        });
+        process.closed.push_back(key);
+        process.missed_at = Some(missed.answered);
+        process.ask_again(missed.read);
+        process.forget(missed.answered);
+    }
+}
+
+impl Process {
+    /// Whether something that matters for a call made at a time may not have been seen.
+    pub(super) fn may_have_missed(&self, made: Nanos) -> bool {
+        self.missed_at.is_some_and(|missed| made.0 <= missed.0.saturating_add(KEPT_NS))
+    }
+
+    /// How near the nearest call of the same kind is, before or after, that belongs to nobody, or to a request that did what such
+    /// requests don't do: where a call was missed each may be taken for another from there on, and only some of them show it.
+    pub(super) fn strange_company(&self, key: Key) -> Option<usize> {
+        let call = self.calls.get(key)?;
+        let at = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|other| other.made < call.made));
+        let is_near = |other: &&Key| self.calls.get(**other).is_some_and(|near| near.operation == call.operation);
+        let is_strange = |other: &Key| {
+            let Some(owner) = self.calls.get(*other).map(|other| other.owner) else { return false };
+            let Some((key, owner)) = owner.and_then(|key| Some((key, self.parents.get(key)?))) else { return true };
+            owner.answered.is_some() && self.plans.is_settled(owner.operation) && !self.is_plain(key)
+        };
+        let earlier = self.recent.range(..at).rev().take(MAX_LOOKED_AT).filter(is_near).take(COMPANY);
+        let later = self.recent.range(at..).filter(|&&other| other != key);
+        let later = later.take(MAX_LOOKED_AT).filter(is_near).take(COMPANY);
+        let nearest = [
+            earlier.copied().position(|other| is_strange(&other)),
+            later.copied().position(|other| is_strange(&other)),
+        ];
+        nearest.into_iter().flatten().min()
+    }
+
+    /// Asks anew whose all calls are that were made since.
+    fn ask_again(&mut self, since: Nanos) {
+        let from = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made < since));
+        let is_free =
+            |key: &Key| self.calls.get(*key).is_some_and(|call| call.proof.is_none() && call.decision.is_none());
+        let calls: Vec<Key> = self.recent.range(from..).copied().filter(is_free).take(MAX_AGAIN).collect();
+        calls.iter().for_each(|&key| self.give(key, None));
+        for &key in &calls {
+            if self.is_exhausted() {
+                return;
+            }
+            // To ask whether a request may have made a call takes a part of what comparing two takes.
+            self.effort.spend(self.open.len() / 4 + 1);
+            self.name(key);
+            self.assign(key);
+        }
+        let answered = self.closed.iter().rev().copied().take(MAX_COMPARED_AGAIN).filter(|&key| {
+            self.parents.get(key).is_some_and(|parent| parent.answered.is_some_and(|answered| answered >= since))
+        });
+        let answered: Vec<Key> = answered.collect();
+        answered.into_iter().rev().for_each(|key| self.improve(key));
+    }
+
+    /// What a call asks that was not seen: what somebody was most likely to ask there.
+    fn name(&mut self, key: Key) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(destination) = call.missed else { return };
+        let mut best = None;
+        for &operation in self.kinds.calls.get(&destination).into_iter().flatten() {
+            let call = Call { operation, ..call.clone() };
+            if let Some(first) = self.candidates(&call).first().copied()
+                && best.is_none_or(|(_, other)| self.is_before(&first, &other, call.made))
+            {
+                best = Some((operation, first));
+            }
+        }
+        if let (Some((operation, _)), Some(call)) = (best, self.calls.get_mut(key)) {
+            call.operation = operation;
+        }
+    }
+}

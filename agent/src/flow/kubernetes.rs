@@ -114,6 +114,9 @@ pub struct Container {
     /// Its id, without the runtime; `None` as long as it was not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// What runs it: `containerd`, `cri-o`, `docker`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// Its image, as the pod names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

@@ -99,10 +99,11 @@ impl Containers {
                 return;
             }
             let status = statuses.iter().find(|status| status.name == spec.name);
-            let id = status.and_then(|status| status.container_id.split_once("://")).map(|(_, id)| id);
+            let (runtime, id) = status.and_then(|status| status.container_id.split_once("://")).unzip();
             self.list.push(Container {
                 name: cut(&spec.name),
                 id: id.and_then(some),
+                runtime: runtime.and_then(some),
                 image: some(&spec.image),
                 image_id: status.and_then(|status| some(&status.image_id)),
                 restarts: status.map_or(0, |status| status.restart_count),
@@ -175,7 +176,7 @@ mod tests {
                 "addresses": ["10.0.0.7", "fd00::7"], "service_account": "web", "started": "2026-11-26T05:00:00Z",
                 "owners": [{"kind": "ReplicaSet", "name": "web-5d4f", "uid": "2"}],
                 "containers": [
-                    {"name": "server", "id": "c1", "image": "web:7", "image_id": "web@sha256:0", "restarts": 3},
+                    {"name": "server", "id": "c1", "runtime": "containerd", "image": "web:7", "image_id": "web@sha256:0", "restarts": 3},
                     {"name": "init", "image": "init:1", "restarts": 0}
                 ],
                 "labels": [["app", "web"], ["pod-template-hash", "5d4f"]],

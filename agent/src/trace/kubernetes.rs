@@ -86,6 +86,10 @@ pub(super) fn put_node(cluster: &Cluster, attributes: &mut Attributes) {
 fn put_container(container: &Container, attributes: &mut Attributes) {
     attributes.put_text("k8s.container.name", &container.name, VALUE_BYTES);
     attributes.put("k8s.container.restart_count", i64::from(container.restarts));
+    // Where the path of the cgroup says it too, that counts.
+    if let Some(runtime) = &container.runtime {
+        attributes.put_text("container.runtime.name", runtime, VALUE_BYTES);
+    }
     let image = container.image.as_deref().map(Image::parse).unwrap_or_default();
     if !image.name.is_empty() {
         attributes.put_text("container.image.name", image.name, VALUE_BYTES);

@@ -161,6 +161,7 @@ fn in_a_pod(annotations: &[(&str, &str)], claims: &[(&str, &str)], naming: Namin
             Container {
                 name: "server".to_owned(),
                 id: Some("c0ffee".to_owned()),
+                runtime: Some("cri-o".to_owned()),
                 image: Some("registry:5000/web:7".to_owned()),
                 image_id: Some("registry:5000/web@sha256:0".to_owned()),
                 restarts: 3,

@@ -28,7 +28,7 @@ measure() {
 }
 
 pods="/api/v1/pods?resourceVersion=0&limit=200&fieldSelector"
-address=$(first /api/v1/pods 'x["status"].get("podIP") for x in json.load(sys.stdin)["items"]')
+address=$(first "/api/v1/pods?fieldSelector=spec.nodeName=$node" 'x["status"].get("podIP") for x in json.load(sys.stdin)["items"]')
 service=$(first /api/v1/services 'x["spec"].get("clusterIP") for x in json.load(sys.stdin)["items"]')
 set_=$(first /apis/apps/v1/replicasets 'x["metadata"]["namespace"] + "/replicasets/" + x["metadata"]["name"] for x in json.load(sys.stdin)["items"]')
 echo "$(count "/api/v1/pods?fieldSelector=spec.nodeName=$node") pods on $node, $(count /api/v1/pods) in all, $(count /api/v1/services) Services, $(count /api/v1/namespaces) namespaces"
@@ -37,4 +37,5 @@ measure "list of the namespaces' metadata" "$list" "/api/v1/namespaces?resourceV
 measure "the node" "Accept: application/json" "/api/v1/nodes/$node"
 measure "the metadata of a ReplicaSet" "$one" "/apis/apps/v1/namespaces/$set_"
 measure "a pod by its address" "Accept: application/json" "$pods=status.podIP=$address"
+measure "the same by its node, too" "Accept: application/json" "$pods=spec.nodeName=$node,status.podIP=$address"
 measure "a Service by its address" "Accept: application/json" "/api/v1/services?resourceVersion=0&limit=200&fieldSelector=spec.clusterIP=$service"

@@ -117,7 +117,10 @@ impl Keeper {
                 lookups_at_work += 1;
                 let api = api.clone();
                 let services_first = lookups.may_be_a_service(address, known.addresses());
-                work.spawn(async move { Done::Peer(address, lookup::look_up(&api, address, services_first).await) });
+                let home = lookups.home(address);
+                work.spawn(
+                    async move { Done::Peer(address, lookup::look_up(&api, address, home, services_first).await) },
+                );
             }
             self.outbox.flush();
             if self.outbox.is_closed {

@@ -2,7 +2,8 @@
 //! cluster: the API server finds both by a field of theirs, and answers with one object.
 //!
 //! Such a question costs the API server a look at each object of that kind that it holds in memory, so there are few: each
-//! address once, a bounded number in a second, and none for what was answered lately.
+//! address once, a bounded number in a second, and none for what was answered lately. Whether a pod still has its address is
+//! asked by its node besides, which is an index: the API server looks at the pods of that node alone.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -25,8 +26,10 @@ pub(super) const MAX_UNDER_WAY: usize = 4;
 const PER_SECOND: f64 = 2.0;
 /// and at once after a quiet time.
 const AT_ONCE: f64 = 20.0;
-/// Addresses of which it is kept how often nobody had them.
+/// Addresses of which it is kept how often nobody had them,
 const MAX_MISSES: usize = 4096;
+/// and on which node their pod was.
+const MAX_HOMES: usize = 4096;
 
 /// An address of a Service stays its own for as long as it lives.
 const SERVICE_VALID: Duration = Duration::from_secs(600);
@@ -59,6 +62,8 @@ pub(super) struct Lookups {
     /// Those that wait or are asked for.
     open: HashSet<IpAddr>,
     misses: HashMap<IpAddr, usize>,
+    /// Nodes of pods that were found.
+    homes: HashMap<IpAddr, String>,
     tokens: f64,
     filled: Instant,
     /// Addresses that are Services', by which others are told from pods'.
@@ -79,6 +84,7 @@ impl Lookups {
             waiting: VecDeque::new(),
             open: HashSet::new(),
             misses: HashMap::new(),
+            homes: HashMap::new(),
             tokens: AT_ONCE,
             filled: now,
             services: service.into_iter().collect(),
@@ -117,9 +123,25 @@ impl Lookups {
         of_services >= pods.map(|pod| likeness(&pod)).max().unwrap_or(0)
     }
 
+    /// The node of the pod that had an address when it was asked for last.
+    pub(super) fn home(&self, address: IpAddr) -> Option<String> {
+        self.homes.get(&address).cloned()
+    }
+
     /// What came of it: for how long it may be believed; `None` if it can't be known now.
     pub(super) fn answered(&mut self, address: IpAddr, found: &Result<Found, Failure>) -> Option<Duration> {
         self.open.remove(&address);
+        if let Ok(found) = found {
+            self.homes.remove(&address);
+            if let Found::Pod(pod) = found
+                && let Some(node) = &pod.node
+            {
+                if self.homes.len() >= MAX_HOMES {
+                    self.homes.clear();
+                }
+                self.homes.insert(address, node.clone());
+            }
+        }
         let valid = match found {
             Ok(Found::Pod(_)) => POD_VALID,
             Ok(Found::Service { .. }) => {
@@ -156,11 +178,24 @@ pub(super) fn party(found: Found) -> Option<Party> {
     }
 }
 
-/// Asks who has an address: Services first, if it is like theirs.
-pub(super) async fn look_up(api: &Api, address: IpAddr, services_first: bool) -> Result<Found, Failure> {
+/// Asks who has an address: the node first where its pod was, then Services, if it is like theirs.
+pub(super) async fn look_up(
+    api: &Api,
+    address: IpAddr,
+    home: Option<String>,
+    services_first: bool,
+) -> Result<Found, Failure> {
+    if let Some(home) = &home {
+        match pod(api, address, Some(home)).await {
+            Ok(found @ Found::Pod(_)) => return Ok(found),
+            // Somebody else may have it by now.
+            Ok(_) | Err(Failure::Denied(_) | Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
     let mut denied = None;
     for is_service in [services_first, !services_first] {
-        let found = if is_service { service(api, address).await } else { pod(api, address).await };
+        let found = if is_service { service(api, address).await } else { pod(api, address, None).await };
         match found {
             Ok(Found::Nobody) => {}
             Ok(found) => return Ok(found),
@@ -185,8 +220,11 @@ async fn service(api: &Api, address: IpAddr) -> Result<Found, Failure> {
     })
 }
 
-async fn pod(api: &Api, address: IpAddr) -> Result<Found, Failure> {
-    let selector = format!("status.podIP={address}");
+async fn pod(api: &Api, address: IpAddr, node: Option<&str>) -> Result<Found, Failure> {
+    let mut selector = format!("status.podIP={address}");
+    if let Some(node) = node {
+        selector = format!("spec.nodeName={node},{selector}");
+    }
     let query = [("fieldSelector", selector.as_str()), ("limit", "8"), ("resourceVersion", "0")];
     let list: List<PodObject> = api.get(Kind::Pods, &target("/api/v1/pods", &query), Depth::Whole).await?;
     let mut living =
@@ -238,6 +276,24 @@ mod tests {
         assert_eq!(lookups.answered(ip("10.0.0.1"), &Ok(Found::Nobody)), Some(NOBODY_VALID[0]));
         let later = Failure::Later { after: None, why: String::new() };
         assert_eq!(lookups.answered(ip("10.0.0.1"), &Err(later)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_pod_was_is_remembered_up_to_a_bound_till_somebody_else_is_found() {
+        let mut lookups = Lookups::new(None, Instant::now());
+        let on = |node: &str| Ok(Found::Pod(Box::new(Pod { node: Some(node.to_owned()), ..Pod::default() })));
+        let address = |number: u32| IpAddr::V4((0x0a00_0000 + number).into());
+        lookups.answered(address(0), &on("node-2"));
+        let later = Failure::Later { after: None, why: String::new() };
+        lookups.answered(address(0), &Err(later));
+        assert_eq!(lookups.home(address(0)).as_deref(), Some("node-2"));
+        lookups.answered(address(0), &Ok(Found::Nobody));
+        assert_eq!(lookups.home(address(0)), None);
+        for number in 0..10_000 {
+            lookups.answered(address(number), &on("node-3"));
+            assert!(lookups.homes.len() <= MAX_HOMES);
+        }
+        assert_eq!(lookups.home(address(9_999)).as_deref(), Some("node-3"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -221,7 +221,7 @@ fn kind_of(target: &str) -> &str {
 
 fn query_of(target: &str) -> HashMap<String, String> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    let decoded = |text: &str| text.replace("%3D", "=").replace("%3A", ":");
+    let decoded = |text: &str| text.replace("%3D", "=").replace("%3A", ":").replace("%2C", ",");
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
@@ -230,7 +230,8 @@ fn query_of(target: &str) -> HashMap<String, String> {
 }
 
 fn is_selected(object: &Value, selector: &str) -> bool {
-    let Some((field, value)) = selector.split_once('=') else { return true };
-    let pointer = format!("/{}", field.replace('.', "/"));
-    object.pointer(&pointer).and_then(Value::as_str) == Some(value)
+    selector.split(',').filter_map(|term| term.split_once('=')).all(|(field, value)| {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        object.pointer(&pointer).and_then(Value::as_str) == Some(value)
+    })
 }

@@ -180,6 +180,37 @@ async fn addresses_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whether_a_pod_still_has_its_address_is_asked_by_its_node() {
+    let server = of_pods([]);
+    let far = |name: &str, node: &str| {
+        let mut far = pod(name, "shop");
+        far["spec"]["nodeName"] = json!(node);
+        far["status"]["podIP"] = json!("10.244.2.9");
+        far
+    };
+    server.put("pods", far("far", "node-2"));
+    let mut kept = Kept::start(server);
+    kept.after(1.0).await;
+    let by_address = |kept: &Kept| {
+        let asked = kept.server.asked("pods").into_iter().filter(|target| target.contains("podIP"));
+        asked.map(|target| target.contains("nodeName%3Dnode-2%2C")).collect::<Vec<_>>()
+    };
+    let name = |kept: &Kept| match kept.party("10.244.2.9") {
+        Some(Some(Party::Pod(pod))) => pod.name.clone(),
+        other => panic!("it is a pod: {other:?}"),
+    };
+    for by_node in [false, true] {
+        kept.ask("10.244.2.9").await;
+        assert_eq!((name(&kept), by_address(&kept)), ("far".to_owned(), vec![by_node]));
+    }
+    // The address is another's, on another node.
+    kept.server.remove("pods", "far");
+    kept.server.put("pods", far("next", "node-3"));
+    kept.ask("10.244.2.9").await;
+    assert_eq!((name(&kept), by_address(&kept)), ("next".to_owned(), vec![true, false]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_may_be_asked_is_found_out() {
     let server = of_pods([]);
     let api = Api::new(client(&server), Arc::default());

@@ -20,6 +20,11 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// How many of its last lines a daemon that failed is shown with.
 const TAIL_LINES: usize = 12;
 
+/// A script of bash that closes what this command was started with and becomes the daemon: the file of a lock, say, would be held for
+/// as long as that lives.
+const BEGIN: &str =
+    r#"for file in /proc/self/fd/*; do n=${file##*/}; [ "$n" -gt 2 ] && eval "exec $n<&-"; done; exec "$@""#;
+
 /// A daemon of the cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon<'a> {
@@ -42,7 +47,7 @@ impl<'a> Daemon<'a> {
         let log = fs::File::options().append(true).create(true).open(&log).context(log.display().to_string())?;
         let program = command::which(program).unwrap_or_else(|| program.into());
         let mut command = Command::new("setsid");
-        command.arg(program).args(arguments).current_dir(&self.place.run);
+        command.args(["bash", "-c", BEGIN, self.name]).arg(program).args(arguments).current_dir(&self.place.run);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("{} cannot be started", self.name))?;
         let (_, begin) = state(child.id()).with_context(|| format!("{} was gone at once", self.name))?;
@@ -144,5 +149,27 @@ mod tests {
         fs::write(daemon.pid_file(), format!("{own} {begin}1")).unwrap();
         assert_eq!(daemon.pid(), None);
         fs::remove_dir_all(run).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_holds_nothing_of_whoever_started_it() {
+        let run = std::env::temp_dir().join(format!("wirespan-xtask-holds-{}", std::process::id()));
+        let place = Place { run: run.clone() };
+        for folder in ["pid", "log"] {
+            fs::create_dir_all(run.join(folder)).unwrap();
+        }
+        let lock = fs::File::create(run.join("lock")).unwrap();
+        rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).unwrap();
+        let daemon = Daemon::new(&place, "x");
+        daemon.start("sleep", &["60".to_owned()]).unwrap();
+        let process = PathBuf::from(format!("/proc/{}", daemon.pid().unwrap()));
+        let is_sleep = || fs::read_to_string(process.join("comm")).is_ok_and(|name| name == "sleep\n");
+        daemon.wait("it slept", END_LIMIT, is_sleep).unwrap();
+        let mut held: Vec<_> =
+            fs::read_dir(process.join("fd")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        held.sort();
+        daemon.stop().unwrap();
+        fs::remove_dir_all(run).unwrap();
+        assert_eq!(held, ["0", "1", "2"]);
     }
 }

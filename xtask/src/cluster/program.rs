@@ -24,6 +24,7 @@ const PACKAGES: &[Program] = &[
     Program { name: "sysctl", package: "procps" },
     Program { name: "tar", package: "tar" },
     Program { name: "setsid", package: "util-linux" },
+    Program { name: "bash", package: "bash" },
 ];
 
 /// A plugin of the package that has all of them, which are in no `PATH`.

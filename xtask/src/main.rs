@@ -180,7 +180,9 @@ fn perform(verb: Verb) -> Result<()> {
         #[cfg(not(unix))]
         Verb::Cluster {} => anyhow::bail!("a cluster's nodes run Linux: run it there"),
         #[cfg(unix)]
-        Verb::Dist { form: Some(Form::Image { target, twice }), .. } => dist::image(target.as_deref(), twice, steps),
+        Verb::Dist { form: Some(Form::Image { target, twice }), .. } => {
+            dist::image(target.as_deref(), twice, steps).map(drop)
+        }
         #[cfg(unix)]
         Verb::Dist { form: Some(Form::Manifests), .. } => dist::manifests::manifests(steps),
         #[cfg(not(unix))]

@@ -1,9 +1,10 @@
 //! What benches and the accuracy of links share: the agent as a child, servers, applications that are installed once, processor
-//! time, the machine, and documents of marked parts.
+//! time, the machine, and documents of marked parts; and what clusters and images are made with.
 
 pub(crate) mod agent;
 pub(crate) mod cpu;
 pub(crate) mod go;
+pub(crate) mod helm;
 pub(crate) mod install;
 pub(crate) mod machine;
 pub(crate) mod parts;

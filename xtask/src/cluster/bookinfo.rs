@@ -153,7 +153,7 @@ fn java(source: &Path, root: &Path) -> Result<()> {
 }
 
 /// Copies a program, and the libraries that it is linked with to where they are on this machine.
-pub(crate) fn copy_with_libraries(program: &Path, to: &Path, root: &Path) -> Result<()> {
+fn copy_with_libraries(program: &Path, to: &Path, root: &Path) -> Result<()> {
     copy(program, to)?;
     libraries(program)?.iter().try_for_each(|library| copy(library, &inside(root, library)))
 }

@@ -1,17 +1,16 @@
-//! `cargo xtask test cluster`: brings up the cluster, gives it the images, and runs the suite in `tests/src/bin/cluster`.
+//! `cargo xtask test cluster`: brings up the cluster, gives it the images, and runs the suite in `tests/src/bin/cluster`, which
+//! installs the chart as anybody would.
 
 use anyhow::{Context, Result};
 
-use super::image::{self, Image};
 use super::place::Place;
 use super::program::Programs;
-use super::{backends, bookinfo, up};
+use super::{backends, bookinfo, image, up};
+use crate::bed::helm::helm;
 use crate::command::{cargo, command, run};
+use crate::dist::{self, manifests::CHART};
 use crate::step::Steps;
-use crate::{build, workspace};
-
-/// The agent's image, as the suite's manifests name it.
-const AGENT: &str = "wirespan.local/wirespan:test";
+use crate::workspace;
 
 /// Runs the checks whose names have one of these parts, all if there are none.
 pub(crate) fn test(parts: &[String], steps: &mut Steps) -> Result<()> {
@@ -19,21 +18,12 @@ pub(crate) fn test(parts: &[String], steps: &mut Steps) -> Result<()> {
     up(&place, steps)?;
     backends::import(&place, steps)?;
     bookinfo::import(&place, steps)?;
-    build::build(steps)?;
-    import_agent(&place)?;
+    image::import_archive(&place, &dist::own_image(steps)?)?;
     run(cargo().args(["build", "--locked", "--package=wirespan-tests", "--bin=cluster"]))?;
     let programs = Programs::installed(steps)?;
     let mut suite = command(workspace::target().join("debug/cluster"));
     suite.env("WIRESPAN_CLUSTER", &place.run).env("WIRESPAN_KUBECTL", programs.kubernetes("kubectl"));
+    suite.env("WIRESPAN_HELM", helm(steps)?).env("WIRESPAN_CHART", workspace::root().join(CHART));
     suite.env("WIRESPAN_XTASK", std::env::current_exe().context("the path of this program")?);
     run(suite.args(parts))
-}
-
-fn import_agent(place: &Place) -> Result<()> {
-    let agent = workspace::agent();
-    let bytes = std::fs::read(&agent).with_context(|| agent.display().to_string())?;
-    let image = Image { name: AGENT, entrypoint: &["/usr/bin/wirespan"] };
-    image::import(place, &image, &image::sha256(&bytes), |root| {
-        bookinfo::copy_with_libraries(&agent, &root.join("usr/bin/wirespan"), root)
-    })
 }

@@ -22,8 +22,8 @@ const MAX_MIB: u64 = 40;
 const PROGRAM: &str = "usr/bin/wirespan";
 
 /// Builds the image for a target, or for all with an index over them, into `target/dist/image`. With `twice`, it is built again from
-/// a copy of the sources in another folder, and must come out the same.
-pub(crate) fn image(triple: Option<&str>, twice: bool, steps: &mut Steps) -> Result<()> {
+/// a copy of the sources in another folder, and must come out the same. Where it is.
+pub(crate) fn image(triple: Option<&str>, twice: bool, steps: &mut Steps) -> Result<PathBuf> {
     let targets = match triple {
         Some(triple) => vec![find(triple)?],
         None => TARGETS.iter().collect(),
@@ -58,7 +58,13 @@ pub(crate) fn image(triple: Option<&str>, twice: bool, steps: &mut Steps) -> Res
         }
         eprintln!("the second build gave the same");
     }
-    Ok(())
+    Ok(file)
+}
+
+/// Builds the image for this machine's architecture. Where it is.
+pub(crate) fn own_image(steps: &mut Steps) -> Result<PathBuf> {
+    let own = TARGETS.iter().find(|target| target.arch == std::env::consts::ARCH);
+    image(Some(own.context("no image is made for this architecture")?.triple), false, steps)
 }
 
 /// The archive for a target, or for all.

@@ -2,28 +2,22 @@
 //! of the chart.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::bed::install::cache;
-use crate::command::{command, output, run, succeeds, which};
-use crate::packages::{self, Program};
+use crate::bed::helm::helm;
+use crate::command::{command, output, run, succeeds};
 use crate::step::Steps;
 use crate::workspace;
 
-const CHART: &str = "deploy/helm/wirespan";
+pub(crate) const CHART: &str = "deploy/helm/wirespan";
 const MANIFESTS: &str = "deploy/manifests/wirespan.yaml";
 /// The release and its namespace in the manifests.
 const NAME: &str = "wirespan";
 /// A Kubernetes with every field that the chart knows.
 const KUBERNETES: &str = "1.34.0";
-/// The Helm that the chart is held against.
-const HELM: &str = "3.19.0";
-
-/// What Helm is built with.
-const GO: &[Program] = &[Program { name: "go", package: "golang-go" }];
 
 const HEAD: &str = "\
 # The chart in deploy/helm/wirespan with its default values. Written by `cargo xtask dist manifests`: change the chart, or set values there.
@@ -141,27 +135,6 @@ fn plain(rendered: &str) -> String {
         text.push('\n');
     }
     text
-}
-
-/// Helm: the one in `PATH` if it is this version, else built from Go's modules and kept in the cache.
-fn helm(steps: &mut Steps) -> Result<PathBuf> {
-    let is_it = |helm: &PathBuf| {
-        output(command(helm).args(["version", "--short"]))
-            .is_ok_and(|text| text.trim().starts_with(&format!("v{HELM}")))
-    };
-    if let Some(helm) = which("helm").filter(is_it) {
-        return Ok(helm);
-    }
-    let folder = cache()?.join("helm").join(HELM);
-    let helm = folder.join("helm");
-    if !helm.is_file() {
-        packages::install(&packages::missing(GO), "Helm is built with it", steps)?;
-        let package = format!("helm.sh/helm/v3/cmd/helm@v{HELM}");
-        steps.step(&format!("building Helm {HELM} into {}", folder.display()), || {
-            run(command("go").args(["install", &package]).env("GOBIN", &folder).env("CGO_ENABLED", "0"))
-        })?;
-    }
-    Ok(helm)
 }
 
 #[cfg(test)]

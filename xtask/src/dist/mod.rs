@@ -24,7 +24,7 @@ use crate::toolchain::Toolchain;
 use crate::{setup, workspace};
 
 #[cfg(unix)]
-pub(crate) use self::image::image;
+pub(crate) use self::image::{image, own_image};
 
 /// Something that the agent is built for.
 struct Target {

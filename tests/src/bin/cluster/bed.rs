@@ -1,11 +1,12 @@
-//! The cluster that the suite runs in, as `cargo xtask cluster up` made it: kubectl, waiting, pods.
+//! The cluster that the suite runs in, as `cargo xtask cluster up` made it: kubectl, Helm, waiting, pods.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, fs, thread};
 
+use rustix::process::Pid;
 use serde_json::Value;
-use wirespan_tests::child::{Ended, Program};
+use wirespan_tests::child::{Child, Ended, Program};
 use wirespan_tests::temp::TempDir;
 
 /// How long a pod may take until it is ready, or gone, on a machine that is busy.
@@ -17,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A cluster.
 pub(crate) struct Bed {
     kubectl: PathBuf,
+    helm: PathBuf,
+    chart: PathBuf,
     xtask: PathBuf,
     /// Folder of the cluster's state and logs.
     pub(crate) run: PathBuf,
@@ -36,6 +39,8 @@ impl Bed {
         };
         Self {
             kubectl: path("WIRESPAN_KUBECTL"),
+            helm: path("WIRESPAN_HELM"),
+            chart: path("WIRESPAN_CHART"),
             xtask: path("WIRESPAN_XTASK"),
             run: path("WIRESPAN_CLUSTER"),
             scratch: TempDir::new("cluster"),
@@ -54,11 +59,53 @@ impl Bed {
         self.owner(Program::new(&self.kubectl)).args(words).run_within(POD_PATIENCE)
     }
 
+    /// Starts kubectl.
+    #[track_caller]
+    pub(crate) fn start_kubectl(&self, words: &[&str]) -> Child {
+        self.owner(Program::new(&self.kubectl)).args(words).start()
+    }
+
+    /// Installs the chart under a name, or changes it to these values, and waits until its pods are ready.
+    #[track_caller]
+    pub(crate) fn install(&self, name: &str, values: &str, set: &[&str]) {
+        let file = self.scratch.file("values.yaml", values);
+        let patience = format!("{}s", POD_PATIENCE.as_secs());
+        let helm =
+            self.owner(Program::new(&self.helm)).args(["upgrade", name]).arg(&self.chart).arg("--values").arg(file);
+        let helm =
+            helm.args(["--install", "--wait", "--create-namespace", "--namespace", name, "--timeout", &patience]);
+        let set = set.iter().flat_map(|value| ["--set", value]);
+        // It gives up by itself.
+        let _ = helm.args(set).run_within(2 * POD_PATIENCE).well();
+    }
+
+    /// Removes what was installed under a name, if anything was, and waits until it is gone.
+    #[track_caller]
+    pub(crate) fn uninstall(&self, name: &str) {
+        let helm = self.owner(Program::new(&self.helm)).args(["uninstall", name, "--namespace", name]);
+        let _ = helm.args(["--ignore-not-found", "--wait"]).run_within(POD_PATIENCE).well();
+    }
+
+    /// A daemon of the cluster.
+    #[track_caller]
+    pub(crate) fn daemon(&self, name: &str) -> Pid {
+        let text = fs::read_to_string(self.run.join("pid").join(name)).expect("it was started");
+        text.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).expect("a pid")
+    }
+
     /// Makes what a manifest describes, or changes it to that.
     #[track_caller]
     pub(crate) fn apply(&self, manifest: &str) {
         let file = self.scratch.file("manifest.yaml", manifest);
         self.kubectl(&["apply", "--filename", &file.display().to_string()]);
+    }
+
+    /// Makes what a file describes, which is large.
+    #[track_caller]
+    pub(crate) fn create(&self, name: &str, manifest: &str) {
+        let file = self.scratch.file(name, manifest).display().to_string();
+        let create = self.owner(Program::new(&self.kubectl)).args(["create", "--validate=false", "--filename", &file]);
+        let _ = create.run_within(3 * POD_PATIENCE).well();
     }
 
     /// What the API server says of some objects.

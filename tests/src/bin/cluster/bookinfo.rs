@@ -222,5 +222,6 @@ pub(crate) fn is_of(span: &Span, pod: &Pod, app: &str) {
         ("service.version", is(version)),
         ("service.instance.id", is(format!("{BOOKINFO}.{}.{app}", pod.name()))),
         ("container.image.name", is(format!("wirespan.local/bookinfo-{app}"))),
+        ("container.runtime.name", is("containerd")),
     ]);
 }

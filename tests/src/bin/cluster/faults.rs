@@ -1,13 +1,13 @@
 //! What is done to the agent and to the API server while Bookinfo is in use, and what pods ask of the agent at run time.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use wirespan_tests::span::{Kind, is};
 
 use crate::bed::{POD_PATIENCE, until};
 use crate::bookinfo::{ask, drive, is_of, pod_of, try_ask};
+use crate::kept::KeptConnection;
 use crate::report::Check;
 use crate::stack::{AGENT, AGENT_LABELS, BOOKINFO, Stack};
 
@@ -63,9 +63,7 @@ fn killed(stack: &Stack) {
 }
 
 fn api_server_gone(stack: &Stack) {
-    let pid = fs::read_to_string(stack.bed.run.join("pid/apiserver")).expect("the API server's pid");
-    let pid = pid.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it runs");
+    kill_process(stack.bed.daemon("apiserver"), Signal::KILL).expect("it runs");
     let begin = Instant::now();
     while begin.elapsed() < GONE {
         // It can't be asked who has which name: the span must tell by itself.
@@ -96,51 +94,11 @@ fn not_allowed(stack: &Stack) {
     let number = drive(stack);
     let span = stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
     span.expect_resource([("k8s.pod.uid", is(stack.bed.wait_ready(BOOKINFO, "app=productpage")[0].uid()))]);
-    stack.install_agent();
+    stack.install_agent(&[]);
     // What was refused is asked again after a minute or more.
     until("the pods are known again", POD_PATIENCE + GONE, || {
         let number = drive(stack);
         let span = stack.spans.request(Kind::Server, &format!("/productpage/{number}"));
         span.resource.differences([("service.name", is("productpage-v1"))]).is_empty().then_some(())
     });
-}
-
-/// A connection to the front page that is kept from one request to the next.
-struct KeptConnection(std::cell::RefCell<std::net::TcpStream>);
-
-impl KeptConnection {
-    #[track_caller]
-    fn open(stack: &Stack) -> Self {
-        let stream = std::net::TcpStream::connect(stack.page()).expect("the page listens");
-        stream.set_read_timeout(Some(wirespan_tests::PATIENCE)).expect("a timeout");
-        Self(stream.into())
-    }
-
-    /// Asks on it, which must be answered well; the number that the request has.
-    #[track_caller]
-    fn ask(&self) -> u32 {
-        use std::io::{Read, Write};
-        let number = crate::bookinfo::next_number();
-        let stream = &mut *self.0.borrow_mut();
-        stream
-            .write_all(format!("GET /productpage/{number} HTTP/1.1\r\nHost: productpage\r\n\r\n").as_bytes())
-            .expect("the page reads");
-        let mut answer = Vec::new();
-        let mut piece = [0; 4096];
-        while body_is_missing(&answer) {
-            let count = stream.read(&mut piece).expect("the page answers");
-            assert!(count > 0, "the page closed the connection");
-            answer.extend_from_slice(&piece[..count]);
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
-        number
-    }
-}
-
-/// Whether an answer with `Content-Length` is not complete.
-fn body_is_missing(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return true };
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
-    body.len() < length.expect("the page says how long it is")
 }

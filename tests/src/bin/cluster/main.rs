@@ -4,10 +4,14 @@
 //! Arguments are parts of names: only such checks run. Ends with 1 if a check failed.
 #![allow(clippy::panic, reason = "a failed expectation is a panic; the suite reports it and goes on")]
 
+mod audit;
 mod bed;
 mod bookinfo;
+mod budget;
 mod faults;
+mod kept;
 mod kinds;
+mod life;
 mod report;
 mod spans;
 mod stack;
@@ -19,7 +23,7 @@ use crate::report::{Check, run};
 use crate::stack::Stack;
 
 /// In the order in which they run: those that disturb the agent or the API server come last.
-const CHECKS: &[&[Check]] = &[bookinfo::ALL, kinds::ALL, faults::ALL];
+const CHECKS: &[&[Check]] = &[bookinfo::ALL, kinds::ALL, life::ALL, budget::ALL, faults::ALL];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use wirespan_tests::scrape::{Scrape, scrape};
+
 use crate::bed::{Bed, Pod};
 use crate::spans::Spans;
 
@@ -17,6 +19,9 @@ pub(crate) const BACKENDS: &str = "observability";
 
 /// Namespace of the Bookinfo application.
 pub(crate) const BOOKINFO: &str = "bookinfo";
+
+/// Where an agent can be asked, as the chart has it.
+const METRICS_PORT: u16 = 9464;
 
 /// All of it.
 pub(crate) struct Stack {
@@ -45,7 +50,11 @@ impl Stack {
         });
         let page = format!("{}:9080", bed.service_address(BOOKINFO, "productpage"));
         let stack = Self { bed, spans, page: page.parse().expect("an address") };
-        said("the agent", || stack.install_agent());
+        said("the agent", || {
+            // One that an interrupted run has left may be of another image.
+            stack.bed.uninstall(AGENT);
+            stack.install_agent(&[]);
+        });
         stack
     }
 
@@ -60,17 +69,23 @@ impl Stack {
         self.page
     }
 
-    /// Installs it, or changes it to what the manifest says.
+    /// Installs it, or changes it to the suite's values and these.
     #[track_caller]
-    pub(crate) fn install_agent(&self) {
-        self.bed.apply(include_str!("../../../cluster/agent.yaml"));
+    pub(crate) fn install_agent(&self, set: &[&str]) {
+        self.bed.install(AGENT, include_str!("../../../cluster/values.yaml"), set);
         self.agent();
+    }
+
+    /// What an agent says of itself.
+    #[track_caller]
+    pub(crate) fn metrics(&self, agent: &Pod) -> Scrape {
+        scrape(SocketAddr::new(agent.address().parse().expect("it has an address"), METRICS_PORT))
     }
 
     /// Removes the agent: what it costs is spent only while the suite runs.
     #[track_caller]
     pub(crate) fn stop(self) {
-        self.bed.kubectl(&["delete", "namespace", AGENT]);
+        self.bed.uninstall(AGENT);
     }
 }
 

@@ -17,7 +17,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::build::KERNEL_ARGUMENTS;
-use crate::command::{command, run};
+use crate::command::{command, run, which};
 use crate::packages::{self, Program};
 use crate::step::Steps;
 use crate::toolchain::Toolchain;
@@ -161,12 +161,18 @@ fn cross(toolchain: &Toolchain, target: &Target, linkage: Linkage) -> Command {
     cargo.arg("--target-dir").arg(folder_of(linkage));
     // Those of the kernel programs.
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let name = target.triple.to_uppercase().replace('-', "_");
-    cargo.env(format!("CARGO_TARGET_{name}_LINKER"), target.linker);
+    let variable = |target: &Target| format!("CARGO_TARGET_{}", target.triple.to_uppercase().replace('-', "_"));
+    // That of this machine is always said: what is built for it, such as macros, is built anew when its linker changes, and
+    // everything after it.
+    for one in TARGETS {
+        if one.triple == target.triple || one.arch == std::env::consts::ARCH && which(one.linker).is_some() {
+            cargo.env(format!("{}_LINKER", variable(one)), one.linker);
+        }
+    }
     if linkage == Linkage::Static {
         let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
         flags.extend(remapped(toolchain));
-        cargo.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), flags.join(" "));
+        cargo.env(format!("{}_RUSTFLAGS", variable(target)), flags.join(" "));
     }
     cargo
 }

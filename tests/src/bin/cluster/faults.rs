@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
-use wirespan_tests::span::{Kind, is};
+use wirespan_tests::span::{Kind, Want, is};
 
 use crate::bed::{POD_PATIENCE, until};
 use crate::bookinfo::{ask, drive, is_of, pod_of, try_ask};
@@ -75,12 +75,16 @@ fn api_server_gone(stack: &Stack) {
     // The watch goes on: a pod that is made now is known.
     stack.bed.kubectl(&["delete", "pods", "--namespace", BOOKINFO, "--selector=app=details"]);
     stack.bed.wait_ready(BOOKINFO, "app=details");
-    // kube-proxy, too, has to find the API server again before it knows the new pod.
-    let number = until("Bookinfo answers with the new pod", POD_PATIENCE, || {
+    // kube-proxy, too, has to find the API server again before it knows the new pod. The agent asks within half a minute: what came
+    // before is known by the pod's uid alone.
+    let span = until("the new pod is known", POD_PATIENCE, || {
         let (number, status) = try_ask(stack.page());
-        (status == Some(200)).then_some(number)
+        if status != Some(200) {
+            return None;
+        }
+        let span = stack.spans.request(Kind::Server, &format!("/details/{number}"));
+        span.resource.differences([("k8s.pod.name", Want::Present)]).is_empty().then_some(span)
     });
-    let span = stack.spans.request(Kind::Server, &format!("/details/{number}"));
     is_of(&span, &pod_of(stack, &span), "details");
 }
 

@@ -7,7 +7,7 @@
 //!   answers each request on a thread of its own.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
 //!   is what a request did when, [`change`] another way to whom calls belong. [`wait`] knows what waits for which answers,
-//!   [`order`] who of those that wait for the same acts first.
+//!   [`order`] who of those that wait for the same acts first, [`missed`] what was lost and shows by its answer.
 //!
 //! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is linked, and that is counted. The rest waits until
 //! the call's span is given away, so that what happens after the call can speak. A link that is not sure enough is not made.

@@ -32,9 +32,10 @@ struct Seen {
 }
 
 impl Spans {
-    /// Those that will be in this file.
+    /// Those that will come into this file; what an earlier run has left in it is not looked at.
     pub(crate) fn new(file: PathBuf) -> Self {
-        Self { file, read: Mutex::default() }
+        let bytes = file.metadata().map_or(0, |file| file.len());
+        Self { file, read: Mutex::new(Seen { bytes, ..Seen::default() }) }
     }
 
     /// All so far.

@@ -37,13 +37,14 @@ impl Stack {
     #[track_caller]
     pub(crate) fn start(bed: Bed) -> Self {
         let folder = bed.run.join("spans");
-        let spans = Spans::new(folder.join("spans.json"));
         // The tests' files are in the program, so that it can be carried to another machine.
         let backends = include_str!("../../../cluster/backends.yaml");
         said("the Collector and Tempo", || {
             bed.apply(&backends.replace("SPANS_FOLDER", &folder.display().to_string()));
             bed.wait_ready(BACKENDS, "app in (collector, tempo)");
         });
+        // A Collector that starts empties it.
+        let spans = Spans::new(folder.join("spans.json"));
         said("Bookinfo", || {
             bed.apply(include_str!("../../../cluster/bookinfo.yaml"));
             bed.wait_ready(BOOKINFO, "app in (productpage, details, reviews, ratings)");

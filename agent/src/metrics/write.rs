@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, EncodeMetric, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, EncodeMetric, MetricEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -40,11 +40,8 @@ pub(super) fn counters<const N: usize, L: EncodeLabelValue, V: EncodeCounterValu
     unit: Option<&Unit>,
     values: impl Iterator<Item = (Labels<N, L>, V)>,
 ) -> fmt::Result {
-    let mut metric = out.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    for (labels, value) in values {
-        ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
-    }
-    Ok(())
+    let metric = out.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    each(metric, values.map(|(labels, value)| (labels, ConstCounter::new(value))))
 }
 
 pub(super) fn gauges<const N: usize, L: EncodeLabelValue, V: EncodeGaugeValue>(
@@ -54,9 +51,16 @@ pub(super) fn gauges<const N: usize, L: EncodeLabelValue, V: EncodeGaugeValue>(
     unit: Option<&Unit>,
     values: impl Iterator<Item = (Labels<N, L>, V)>,
 ) -> fmt::Result {
-    let mut metric = out.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    let metric = out.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    each(metric, values.map(|(labels, value)| (labels, ConstGauge::new(value))))
+}
+
+fn each<const N: usize, L: EncodeLabelValue>(
+    mut metric: MetricEncoder<'_>,
+    values: impl Iterator<Item = (Labels<N, L>, impl EncodeMetric)>,
+) -> fmt::Result {
     for (labels, value) in values {
-        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+        value.encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }

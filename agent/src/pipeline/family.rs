@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 use wirespan_common::mode::Mode;
-use wirespan_common::record::{Routine, TaskId, Touch, kind};
+use wirespan_common::record::{Routine, Touch, kind};
 
 use super::state::{Request, State};
 use crate::flow::{Facts, Nanos, Role};
@@ -20,7 +20,7 @@ use crate::trace::ancestry::{Ancestry, Node, Parent};
 use crate::trace::context;
 use crate::trace::ladder::evidence::{Decision, Evidence};
 use crate::trace::ladder::sides::Sides;
-use crate::trace::ladder::{Handle, Ladder, Made, MissedCall, MissedRequest, Outcome};
+use crate::trace::ladder::{Handle, Ladder, Made, Outcome};
 use crate::trace::link::{Method, Tie};
 use crate::trace::span::{Attribute, Span, SpanId, TraceId};
 
@@ -32,9 +32,9 @@ const BACKGROUND_KEY: &str = "wirespan.link.background";
 
 /// All requests of this machine that are not over.
 pub(super) struct Family {
-    ancestry: Ancestry,
-    ladder: Ladder,
-    sides: Sides,
+    pub(super) ancestry: Ancestry,
+    pub(super) ladder: Ladder,
+    pub(super) sides: Sides,
     /// Calls of processes that answer requests, until their spans are given away.
     calls: HashMap<Node, Call>,
     /// Spans that wait, in the order in which they ended.
@@ -245,68 +245,6 @@ impl Family {
                 state.unheard = Some(handle);
             }
         }
-    }
-
-    /// An answer came to a request of which nothing was seen.
-    pub(super) fn strayed(
-        &mut self,
-        facts: &Facts,
-        state: &mut State,
-        role: Role,
-        (asked, answered): (Option<Nanos>, Nanos),
-    ) {
-        if !self.sides.may_join(facts.task.tgid) || self.sides.is_blind(facts.task.tgid) {
-            return;
-        }
-        match role {
-            Role::Client => {
-                let is_first = state.free_since.is_none() && facts.from_start;
-                let sent = asked.or(state.free_since).unwrap_or(answered);
-                state.unheard = self.ladder.missed_call(&MissedCall {
-                    task: facts.task,
-                    sent,
-                    opened: facts.connecting.filter(|_| is_first).map(|at| (at, facts.opener)),
-                    free_since: state.free_since,
-                    destination: address::number(facts.dialled.unwrap_or(facts.remote)),
-                    answered,
-                });
-                state.free_since = Some(answered);
-            }
-            Role::Server => {
-                let missed = MissedRequest {
-                    node: None,
-                    socket: facts.cookie,
-                    task: state.reader,
-                    operation: 0,
-                    read: state.untaken.take().or(asked).unwrap_or(answered),
-                    answered,
-                };
-                self.missed(&missed);
-            }
-        }
-    }
-
-    /// A request was answered that nobody was seen to take.
-    fn untaken(&mut self, facts: &Facts, request: &Request, exchange: &Exchange) {
-        let (Some(answered), Some(ask)) = (exchange.response_began, &request.ask) else { return };
-        let missed = MissedRequest {
-            node: Some(request.node),
-            socket: facts.cookie,
-            task: TaskId { tid: facts.sender.tid, tgid: facts.task.tgid },
-            operation: ask.operation,
-            read: request.began.time,
-            answered,
-        };
-        self.missed(&missed);
-    }
-
-    fn missed(&mut self, missed: &MissedRequest) {
-        let ancestry = &mut self.ancestry;
-        self.ladder.missed_request(missed, || {
-            let node = ancestry.born(SpanId([0; 8]), TraceId([0; 16]));
-            ancestry.over(node);
-            node
-        });
     }
 
     /// Whether it is to be told who takes the messages of a process.

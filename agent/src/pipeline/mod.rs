@@ -9,8 +9,10 @@
 mod core;
 mod family;
 mod identity;
+mod lost;
 mod recognise;
 mod relate;
+mod report;
 mod state;
 
 use std::mem;

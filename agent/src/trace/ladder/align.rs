@@ -189,9 +189,11 @@ impl Process {
 
     /// How sure a link is where something that matters for it may not have been seen.
     pub(super) fn doubted(&self, key: Key, strength: f64) -> f64 {
-        let made = self.calls.get(key).map_or(Nanos(0), |call| call.made);
+        if !self.calls.get(key).is_some_and(|call| self.may_have_missed(call.made)) {
+            return strength;
+        }
         let odds = 1.0 / strength - 1.0;
-        let odds = match self.strange_company(key).filter(|_| self.may_have_missed(made)) {
+        let odds = match self.strange_company(key) {
             Some(0) => odds + STRANGE,
             Some(_) => odds + (MISSED - 1.0) * (odds - DOUBT).max(0.0),
             None => return strength,

@@ -8,7 +8,7 @@
 use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
-use super::process::{Call, KEPT_NS, MAX_RIVALS, Parent, Process};
+use super::process::{Call, KEPT_NS, Parent, Process};
 use super::{Handle, Ladder};
 use crate::flow::{Cookie, Nanos};
 use crate::slots::Key;
@@ -96,24 +96,13 @@ impl Ladder {
     /// A call was made that was not seen.
     pub fn missed_call(&mut self, missed: &MissedCall) -> Option<Handle> {
         let process = self.processes.get_mut(&missed.task.tgid)?;
-        let (made, tid) = match missed.opened {
-            Some((at, opener)) if opener.tid != 0 => (at, opener.tid),
-            _ => (missed.sent, missed.task.tid),
-        };
+        let begun = process.begin(0, missed.task, missed.sent, missed.opened, missed.free_since);
+        let made = begun.made;
         let key = process.add(Call {
-            operation: 0,
-            made,
-            tid,
-            free_since: missed.free_since,
-            cause: process.cause_at(tid, made),
             heard: Some(missed.answered),
             is_over: true,
-            owner: None,
-            rivals: [None; MAX_RIVALS],
-            proof: None,
-            decision: None,
-            strength: None,
             missed: Some(missed.destination),
+            ..begun
         });
         process.missed_at = Some(missed.answered);
         process.ask_again(made);

@@ -1,6 +1,6 @@
 //! Links inside a process: which request that a process answers is a call of it made for?
 //!
-//! A ladder of evidence. Each tier is one file; here it is decided:
+//! A ladder of evidence. Each tier is one file; [`decide`] is where they meet:
 //!
 //! - T0 [`token`]: an id that came with the request leaves with the call.
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
@@ -9,14 +9,16 @@
 //!   is what a request did when, [`change`] another way to whom calls belong. [`wait`] knows what waits for which answers,
 //!   [`order`] who of those that wait for the same acts first, [`missed`] what was lost and shows by its answer.
 //!
-//! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is linked, and that is counted. The rest waits until
-//! the call's span is given away, so that what happens after the call can speak. A link that is not sure enough is not made.
+//! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is
+//! linked, and that is counted. The rest waits until the call's span is given away, so that what happens after the call can speak.
+//! A link that is not sure enough is not made. What is told of all processes comes in here.
 
 pub mod evidence;
 pub mod sides;
 
 mod align;
 mod change;
+mod decide;
 mod goroutine;
 mod missed;
 mod order;
@@ -33,14 +35,13 @@ mod tests;
 use foldhash::HashMap;
 use wirespan_common::record::{Routine, TaskId, Touch, kind};
 
-use self::evidence::{Decision, Evidence};
-use self::goroutine::{Goroutines, Origin};
+use self::evidence::Decision;
+use self::goroutine::Goroutines;
 pub use self::missed::{MissedCall, MissedRequest};
-use self::process::{Call, Cause, MAX_PARENTS, MAX_RIVALS, Parent, Process};
+use self::process::{Cause, MAX_PARENTS, Parent, Process};
 use super::ancestry::Node;
-use super::link::{CERTAIN, Method};
 use crate::flow::{Cookie, Nanos};
-use crate::proto::ask::{Ask, Token, Trust};
+use crate::proto::ask::Ask;
 use crate::slots::Key;
 
 /// How sure a link must be to be made.
@@ -49,10 +50,6 @@ pub const THRESHOLD: f64 = 0.95;
 const MAX_PROCESSES: usize = 4_096;
 /// A process that did nothing for so long is forgotten.
 const IDLE_NS: u64 = 300_000_000_000;
-/// How sure a link by a goroutine is.
-const BY_GOROUTINE: f64 = 0.999;
-/// How sure a link by an id in an unknown header is.
-const BY_LEARNT_ID: f64 = 0.99;
 
 /// A request or a call in the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,25 +150,8 @@ impl Ladder {
         process.last_used = made.sent;
         let operation = (ask.operation ^ made.destination.rotate_left(13)).max(1);
         process.count_call(operation, made.task.tid);
-        let (at, tid) = match made.opened {
-            Some((at, opener)) if opener.tid != 0 => (at, opener.tid),
-            _ => (made.sent, made.task.tid),
-        };
-        let call = Call {
-            operation,
-            made: at,
-            tid,
-            free_since: made.free_since,
-            cause: process.cause_at(tid, at),
-            heard: None,
-            is_over: false,
-            owner: None,
-            rivals: [None; MAX_RIVALS],
-            proof: None,
-            decision: None,
-            strength: None,
-            missed: None,
-        };
+        let call = process.begin(operation, made.task, made.sent, made.opened, made.free_since);
+        let at = call.made;
         process.kinds.called(made.destination, operation);
         let origin = self.goroutines.get_mut(&made.task.tgid).and_then(|known| known.origin(made.socket, made.sent));
         let proofs = [
@@ -316,132 +296,5 @@ impl Ladder {
             self.processes.remove(&oldest.1);
             self.evicted += 1;
         }
-    }
-}
-
-impl Process {
-    fn add(&mut self, call: Call) -> Key {
-        let made = call.made;
-        let key = self.calls.insert(call);
-        let mut at = self.recent.len();
-        while at > 0 && self.recent.get(at - 1).and_then(|&other| self.calls.get(other)).is_some_and(|c| c.made > made)
-        {
-            at -= 1;
-        }
-        self.recent.insert(at, key);
-        key
-    }
-
-    /// T0.
-    fn by_id(&self, tokens: &[Option<Token>]) -> Option<(Key, Evidence)> {
-        let (node, trust) =
-            tokens.iter().flatten().find_map(|&token| Some((self.tokens.origin(token)?, token.trust)))?;
-        let of_node = |&&key: &&Key| self.parents.get(key).is_some_and(|parent| parent.node == node);
-        let parent = *self.open.iter().find(of_node).or_else(|| self.closed.iter().rev().find(of_node))?;
-        let (tier, strength) = match trust {
-            Trust::Context => (Method::Traceparent, CERTAIN),
-            Trust::Known => (Method::SameId, CERTAIN),
-            Trust::Learnt => (Method::LearntId, BY_LEARNT_ID),
-        };
-        Some((parent, Evidence { parent: node, tier, strength }))
-    }
-
-    /// T1, goroutines.
-    fn by_goroutine(&self, origin: &Origin) -> Option<(Key, Evidence)> {
-        let is_it = |&&key: &&Key| {
-            let parent = self.parents.get(key);
-            parent.is_some_and(|parent| parent.socket == origin.served && parent.read <= origin.since)
-        };
-        // A goroutine whose request is over may do something else by now.
-        let key = *self.open.iter().rev().find(is_it)?;
-        let evidence =
-            Evidence { parent: self.parents.get(key)?.node, tier: Method::Goroutine, strength: BY_GOROUTINE };
-        Some((key, evidence))
-    }
-
-    /// T1, threads.
-    fn by_thread(&self, call: &Call) -> Option<(Key, Evidence)> {
-        let is_a_timers = self.orphan_share(call.operation) > thread::ORPHAN_SHARE;
-        if !self.habit.is_proven() || is_a_timers || self.threads.get(&call.tid)?.open != 1 {
-            return None;
-        }
-        let key = self.stands_for(call.cause?.1)?;
-        let parent = self.parents.get(key).filter(|parent| parent.tid == call.tid && parent.answered.is_none())?;
-        let evidence = Evidence { parent: parent.node, tier: Method::Thread, strength: thread::STRENGTH };
-        Some((key, evidence))
-    }
-
-    fn prove(&mut self, key: Key, parent: Key, evidence: Evidence) {
-        self.give(key, Some(parent));
-        if let Some(call) = self.calls.get_mut(key) {
-            call.proof = Some(evidence);
-        }
-    }
-
-    fn decided(&mut self, key: Key, decision: Decision) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.decision = Some(decision);
-        }
-    }
-
-    fn heard(&mut self, key: Key, at: Nanos) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.heard = Some(at);
-        }
-    }
-
-    fn answered(&mut self, key: Key, sender: u32, began: Option<Nanos>, now: Nanos) {
-        let Some(at) = self.open.iter().position(|&open| open == key) else { return };
-        self.open.remove(at);
-        self.closed.push_back(key);
-        let Some(parent) = self.parents.get_mut(key) else { return };
-        parent.answered = Some(began.unwrap_or(now));
-        parent.is_blurred |= began.is_none();
-        let tid = parent.tid;
-        if let Some(thread) = self.threads.get_mut(&tid) {
-            let is_kept = sender == tid && thread.open == 1;
-            thread.open = thread.open.saturating_sub(1);
-            if began.is_some() {
-                self.habit.note(is_kept);
-            }
-        }
-        self.improve(key);
-        self.learn_order(key);
-    }
-
-    fn decide(&mut self, key: Key) -> Decision {
-        let Some(call) = self.calls.get(key) else { return Decision::default() };
-        if let Some(decision) = call.decision {
-            return decision;
-        }
-        // Of a request that was answered everything was compared then.
-        if let Some(owner) = call.owner
-            && self.parents.get(owner).is_some_and(|parent| parent.answered.is_none())
-        {
-            self.improve(owner);
-        }
-        if self.is_exhausted() {
-            self.decided(key, Decision::default());
-            return Decision::default();
-        }
-        let evidence = self.weigh(key).map(|evidence| {
-            let strength = self.doubted(key, evidence.strength);
-            (evidence.strength, Evidence { strength, ..evidence })
-        });
-        if let (Some((strength, _)), Some(call)) = (evidence, self.calls.get_mut(key)) {
-            call.strength = Some(strength);
-        }
-        let evidence = evidence.map(|(_, evidence)| evidence);
-        let is_sure = evidence.is_some_and(|evidence| evidence.strength >= THRESHOLD);
-        let (parent, candidate) = if is_sure { (evidence, None) } else { (None, evidence) };
-        let decision = match self.calls.get(key).and_then(|call| self.parents.get(call.owner?)) {
-            Some(owner) if owner.is_unseen => Decision::default(),
-            _ => Decision { parent, candidate, is_background: false },
-        };
-        self.decided(key, decision);
-        if let Some(owner) = self.calls.get(key).and_then(|call| call.owner) {
-            self.learn(owner);
-        }
-        decision
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use foldhash::HashMap;
+use wirespan_common::record::TaskId;
 
 use super::evidence::{Decision, Evidence};
 use super::missed::Kinds;
@@ -201,6 +202,84 @@ impl Process {
     pub(super) fn cause_at(&self, tid: u32, at: Nanos) -> Option<(Nanos, Cause)> {
         let took = self.threads.get(&tid)?.took.iter().rev().flatten();
         took.into_iter().find(|(when, _)| *when <= at).copied()
+    }
+
+    /// A call about which nothing is known yet but who makes it, when, and what the thread was busy with.
+    ///
+    /// A connection that was opened for it was opened when it was decided upon. But a thread that opens a connection and only then
+    /// takes the one request that it is busy with has opened it in advance, for no request that was there.
+    pub(super) fn begin(
+        &self,
+        operation: u64,
+        task: TaskId,
+        sent: Nanos,
+        opened: Option<(Nanos, TaskId)>,
+        free_since: Option<Nanos>,
+    ) -> Call {
+        let is_in_advance = |at: Nanos, opener: u32| {
+            let is_only = self.threads.get(&task.tid).is_some_and(|thread| thread.open == 1);
+            let took_since = matches!(self.cause_at(task.tid, sent), Some((took, Cause::Request(_))) if took > at);
+            opener == task.tid && is_only && took_since
+        };
+        let (made, tid) = match opened {
+            Some((at, opener)) if opener.tid != 0 && !is_in_advance(at, opener.tid) => (at, opener.tid),
+            _ => (sent, task.tid),
+        };
+        Call {
+            operation,
+            made,
+            tid,
+            free_since,
+            cause: self.cause_at(tid, made),
+            heard: None,
+            is_over: false,
+            owner: None,
+            rivals: [None; MAX_RIVALS],
+            proof: None,
+            decision: None,
+            strength: None,
+            missed: None,
+        }
+    }
+
+    /// A call, among the others in the order in which they were made.
+    pub(super) fn add(&mut self, call: Call) -> Key {
+        let made = call.made;
+        let key = self.calls.insert(call);
+        let mut at = self.recent.len();
+        while at > 0 && self.recent.get(at - 1).and_then(|&other| self.calls.get(other)).is_some_and(|c| c.made > made)
+        {
+            at -= 1;
+        }
+        self.recent.insert(at, key);
+        key
+    }
+
+    /// A task took the answer to a call.
+    pub(super) fn heard(&mut self, key: Key, at: Nanos) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.heard = Some(at);
+        }
+    }
+
+    /// A request is answered: what it did can be compared with what others did.
+    pub(super) fn answered(&mut self, key: Key, sender: u32, began: Option<Nanos>, now: Nanos) {
+        let Some(at) = self.open.iter().position(|&open| open == key) else { return };
+        self.open.remove(at);
+        self.closed.push_back(key);
+        let Some(parent) = self.parents.get_mut(key) else { return };
+        parent.answered = Some(began.unwrap_or(now));
+        parent.is_blurred |= began.is_none();
+        let tid = parent.tid;
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            let is_kept = sender == tid && thread.open == 1;
+            thread.open = thread.open.saturating_sub(1);
+            if began.is_some() {
+                self.habit.note(is_kept);
+            }
+        }
+        self.improve(key);
+        self.learn_order(key);
     }
 
     /// Whether calls are made by several threads at once.

@@ -1,5 +1,6 @@
 //! A process that answers requests and makes calls, event by event; what is linked is compared with what was meant.
 
+mod advance;
 mod missed;
 
 use std::collections::HashMap as Map;
@@ -9,6 +10,7 @@ use wirespan_common::record::TaskId;
 use super::evidence::Decision;
 use super::*;
 use crate::slots::Slots;
+use crate::trace::link::{CERTAIN, Method};
 
 const TGID: u32 = 7;
 const US: u64 = 1_000;

@@ -1,0 +1,105 @@
+//! The one place that decides: what proves whose a call is (T0 and T1), and what is made of the rest when its span is given away.
+
+use super::evidence::{Decision, Evidence};
+use super::goroutine::Origin;
+use super::process::{Call, Process};
+use super::{THRESHOLD, thread};
+use crate::proto::ask::{Token, Trust};
+use crate::slots::Key;
+use crate::trace::link::{CERTAIN, Method};
+
+/// How sure a link by a goroutine is.
+const BY_GOROUTINE: f64 = 0.999;
+/// How sure a link by an id in an unknown header is.
+const BY_LEARNT_ID: f64 = 0.99;
+
+impl Process {
+    /// T0.
+    pub(super) fn by_id(&self, tokens: &[Option<Token>]) -> Option<(Key, Evidence)> {
+        let (node, trust) =
+            tokens.iter().flatten().find_map(|&token| Some((self.tokens.origin(token)?, token.trust)))?;
+        let of_node = |&&key: &&Key| self.parents.get(key).is_some_and(|parent| parent.node == node);
+        let parent = *self.open.iter().find(of_node).or_else(|| self.closed.iter().rev().find(of_node))?;
+        let (tier, strength) = match trust {
+            Trust::Context => (Method::Traceparent, CERTAIN),
+            Trust::Known => (Method::SameId, CERTAIN),
+            Trust::Learnt => (Method::LearntId, BY_LEARNT_ID),
+        };
+        Some((parent, Evidence { parent: node, tier, strength }))
+    }
+
+    /// T1, goroutines.
+    pub(super) fn by_goroutine(&self, origin: &Origin) -> Option<(Key, Evidence)> {
+        let is_it = |&&key: &&Key| {
+            let parent = self.parents.get(key);
+            parent.is_some_and(|parent| parent.socket == origin.served && parent.read <= origin.since)
+        };
+        // A goroutine whose request is over may do something else by now.
+        let key = *self.open.iter().rev().find(is_it)?;
+        let evidence =
+            Evidence { parent: self.parents.get(key)?.node, tier: Method::Goroutine, strength: BY_GOROUTINE };
+        Some((key, evidence))
+    }
+
+    /// T1, threads.
+    pub(super) fn by_thread(&self, call: &Call) -> Option<(Key, Evidence)> {
+        let is_a_timers = self.orphan_share(call.operation) > thread::ORPHAN_SHARE;
+        if !self.habit.is_proven() || is_a_timers || self.threads.get(&call.tid)?.open != 1 {
+            return None;
+        }
+        let key = self.stands_for(call.cause?.1)?;
+        let parent = self.parents.get(key).filter(|parent| parent.tid == call.tid && parent.answered.is_none())?;
+        let evidence = Evidence { parent: parent.node, tier: Method::Thread, strength: thread::STRENGTH };
+        Some((key, evidence))
+    }
+
+    pub(super) fn prove(&mut self, key: Key, parent: Key, evidence: Evidence) {
+        self.give(key, Some(parent));
+        if let Some(call) = self.calls.get_mut(key) {
+            call.proof = Some(evidence);
+        }
+    }
+
+    pub(super) fn decided(&mut self, key: Key, decision: Decision) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.decision = Some(decision);
+        }
+    }
+
+    /// Whose a call is, once and for all.
+    pub(super) fn decide(&mut self, key: Key) -> Decision {
+        let Some(call) = self.calls.get(key) else { return Decision::default() };
+        if let Some(decision) = call.decision {
+            return decision;
+        }
+        // Of a request that was answered everything was compared then.
+        if let Some(owner) = call.owner
+            && self.parents.get(owner).is_some_and(|parent| parent.answered.is_none())
+        {
+            self.improve(owner);
+        }
+        if self.is_exhausted() {
+            self.decided(key, Decision::default());
+            return Decision::default();
+        }
+        let evidence = self.weigh(key).map(|evidence| {
+            let strength = self.doubted(key, evidence.strength);
+            (evidence.strength, Evidence { strength, ..evidence })
+        });
+        if let (Some((strength, _)), Some(call)) = (evidence, self.calls.get_mut(key)) {
+            call.strength = Some(strength);
+        }
+        let evidence = evidence.map(|(_, evidence)| evidence);
+        let is_sure = evidence.is_some_and(|evidence| evidence.strength >= THRESHOLD);
+        let (parent, candidate) = if is_sure { (evidence, None) } else { (None, evidence) };
+        let decision = match self.calls.get(key).and_then(|call| self.parents.get(call.owner?)) {
+            Some(owner) if owner.is_unseen => Decision::default(),
+            _ => Decision { parent, candidate, is_background: false },
+        };
+        self.decided(key, decision);
+        if let Some(owner) = self.calls.get(key).and_then(|call| call.owner) {
+            self.learn(owner);
+        }
+        decision
+    }
+}

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -35,25 +36,52 @@ pub fn give_back_memory() {
     }
 }
 
-/// From now on the calling thread runs before all ordinary threads of the machine, as long as it takes less than 95 % of the
-/// time.
+/// From now on the calling thread, and each that it starts, gives way to whoever wakes up beside it, and pushes nobody aside
+/// when it wakes up itself. It gets its share of the time all the same. Where somebody has chosen another policy for the
+/// process, or the kernel knows no such thing (slices before 6.12), nothing changes.
 ///
 /// # Errors
-/// Without CAP_SYS_NICE, or where the cgroup has no time for such threads; the thread is as nice as it can be then.
-pub(crate) fn go_before_ordinary_work() -> io::Result<()> {
-    /// Where even that is refused.
-    const NICE: i32 = -10;
-    // SAFETY: a plain structure of integers; some systems have more fields than the one that is set.
-    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-    parameters.sched_priority = 1;
-    // SAFETY: the structure lives as long as the call. 0 is the calling thread.
-    if unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) } == 0 {
+/// Those of `sched_setattr(2)`.
+pub fn give_way() -> io::Result<()> {
+    /// As long as the work that comes at once takes; whoever wakes up with an ordinary slice, a few milliseconds, is due
+    /// before that.
+    const SLICE: Duration = Duration::from_millis(20);
+    // SAFETY: takes no pointer. 0 is the calling thread.
+    if unsafe { libc::sched_getscheduler(0) } != libc::SCHED_OTHER {
         return Ok(());
     }
-    let error = io::Error::last_os_error();
-    // Best effort: that it failed is said already.
-    let _as_it_was = rustix::process::setpriority_process(None, NICE);
-    Err(error)
+    schedule(libc::SCHED_BATCH, rustix::process::getpriority_process(None)?, SLICE)
+}
+
+/// From now on the calling thread runs soon after it wakes up: on a CPU that is idle if there is one, else before the others.
+///
+/// # Errors
+/// Without CAP_SYS_NICE; the thread is as any other then, and no worse than before [`give_way`].
+pub(crate) fn go_first() -> io::Result<()> {
+    /// A tenth of the time that an ordinary thread needs to be due, at ten times the weight.
+    const NICE: i32 = -10;
+    /// The shortest that there is.
+    const SLICE: Duration = Duration::from_micros(100);
+    schedule(libc::SCHED_OTHER, NICE, SLICE).or_else(|error| {
+        // Best effort: that it failed is said.
+        let _as_others = schedule(libc::SCHED_OTHER, rustix::process::getpriority_process(None)?, SLICE);
+        Err(error)
+    })
+}
+
+/// Sets policy, niceness and slice of the calling thread.
+fn schedule(policy: i32, nice: i32, slice: Duration) -> io::Result<()> {
+    // SAFETY: a plain structure of integers.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    attributes.size = size_of::<libc::sched_attr>() as u32;
+    attributes.sched_policy = policy.cast_unsigned();
+    attributes.sched_nice = nice;
+    attributes.sched_runtime = slice.as_nanos() as u64;
+    // SAFETY: the structure lives as long as the call and says how long it is. 0 is the calling thread; no flag is set.
+    if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
 }
 
 /// Loads a kernel program that can be attached to instructions of other programs ([`attach_probe`]).
@@ -181,6 +209,30 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+
+    /// Policy of the calling thread.
+    fn policy() -> i32 {
+        // SAFETY: takes no pointer. 0 is the calling thread.
+        unsafe { libc::sched_getscheduler(0) }
+    }
+
+    #[test]
+    fn threads_give_way_but_for_the_one_that_goes_first() {
+        // On a thread of its own: the others of the test keep their policy.
+        let of_test = policy();
+        let seen = std::thread::spawn(|| {
+            give_way().expect("needs no right");
+            let first = std::thread::spawn(|| {
+                let inherited = policy();
+                // Whether or not the test may be less nice.
+                drop(go_first());
+                (inherited, policy())
+            });
+            (policy(), first.join().expect("it ends"))
+        });
+        assert_eq!(seen.join().expect("it ends"), (libc::SCHED_BATCH, (libc::SCHED_BATCH, libc::SCHED_OTHER)));
+        assert_eq!(policy(), of_test);
+    }
 
     fn file(bytes: &[u8]) -> File {
         let file = File::from(rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::empty()).expect("a file"));

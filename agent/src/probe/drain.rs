@@ -1,8 +1,9 @@
 //! The thread that takes records over from the kernel, in time.
 //!
-//! Their buffers there are full after five milliseconds at the highest speed and some tens at a usual one, and on a machine whose CPUs are all busy a thread may wait
-//! as long for its turn. So this one does next to nothing, a copy of what there is, and in return goes before all ordinary
-//! work; what is done with the records, ten times the work, waits its turn like everybody else.
+//! Their buffers there are full after five milliseconds at the highest speed and some tens at a usual one, and on a machine
+//! whose CPUs are all busy a thread may wait as long for its turn. So this one does next to nothing, a copy of what there is,
+//! and in return is due before ordinary work; what is done with the records, ten times the work, gives way to everybody. It
+//! has no real-time priority: such a thread would push aside what runs on its CPU even if another CPU is idle.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
@@ -73,7 +74,7 @@ impl Drain {
         let begun = Arc::new(Barrier::new(2));
         let begins = Arc::clone(&begun);
         let thread = thread::Builder::new().name("drain".to_owned()).spawn(move || {
-            if let Err(error) = system::go_before_ordinary_work() {
+            if let Err(error) = system::go_first() {
                 tracing::debug!("the thread that takes records over has no priority: {error}");
             }
             // Priority was the last thing that it needed a right for.

@@ -140,6 +140,10 @@ impl Session {
     /// Loads and attaches everything, and says what works.
     fn open(sources: Sources, configured: Settings) -> Result<Self, Failure> {
         check_files(&configured.resolved)?;
+        // Before there are threads: they all do the same, but for the one that takes records over.
+        if let Err(error) = system::give_way() {
+            tracing::debug!("the agent gives way to nobody: {error}");
+        }
         let signals =
             Signals::take_over().map_err(|error| Failure::Other(format!("cannot handle signals: {error}")))?;
         let since = SystemClock.now();

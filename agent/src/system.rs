@@ -101,7 +101,8 @@ pub(crate) fn load_probe(name: &str, instructions: &[bpf_insn], license: &CStr) 
     // The last byte stays zero.
     let room = load.prog_name.len() - 1;
     for (to, from) in load.prog_name[..room].iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        // Signed or not, by the processor.
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     // SAFETY: the instructions and the licence live until the call returns.
     unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr) }

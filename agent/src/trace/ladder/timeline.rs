@@ -10,8 +10,11 @@ pub(super) const IMPOSSIBLE: f64 = -1e6;
 /// Steps are usually as likely as others of their kind, more or less; a natural logarithm.
 pub(super) const USUAL_SPREAD: f64 = 2.0;
 
-/// An answer that is so much less likely than usual is no such request's, as far as delays are trusted; a natural logarithm.
-pub(super) const PLAIN_SPREAD: f64 = 8.0;
+/// An answer that is so much less likely than usual is no such request's, as far as delays are trusted; a natural logarithm. A
+/// thread that is busy with others answers some ten times later than one that is not.
+const PLAIN_SPREAD: f64 = 10.0;
+/// The same where several threads make calls: they are not kept by each other from answering.
+const PLAIN_SPREAD_THREADS: f64 = 8.0;
 
 /// What a request could do when, just before one of its steps.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +129,8 @@ impl Process {
         let Some(answered) = request.answered else { return false };
         let Some(ready) = self.ready_at(parent, &request.calls, ANSWER, Some(answered)) else { return false };
         let surprise = self.plans.surprise(ready.history, &answer(answered, &ready), self.trust());
-        surprise.is_some_and(|surprise| surprise < PLAIN_SPREAD * self.trust())
+        let spread = if self.has_many_callers() { PLAIN_SPREAD_THREADS } else { PLAIN_SPREAD };
+        surprise.is_some_and(|surprise| surprise < spread * self.trust())
             && request.calls.iter().enumerate().all(|(at, &key)| {
                 let Some(call) = self.calls.get(key) else { return false };
                 let ready = self.ready_at(parent, &request.calls[..at], call.operation, Some(call.made));

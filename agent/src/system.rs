@@ -38,7 +38,7 @@ pub fn give_back_memory() {
 
 /// From now on the calling thread, and each that it starts, gives way to whoever wakes up beside it, and pushes nobody aside
 /// when it wakes up itself. It gets its share of the time all the same. Where somebody has chosen another policy for the
-/// process, or the kernel knows no such thing (slices before 6.12), nothing changes.
+/// process nothing changes; before 6.12 the kernel takes no notice of slices.
 ///
 /// # Errors
 /// Those of `sched_setattr(2)`.

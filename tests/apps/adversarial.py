@@ -63,6 +63,15 @@ def accept(handle):
         threading.Thread(target=handle, args=(connection,), daemon=True).start()
 
 
+def read_into(work):
+    """Takes all requests of all connections, for others to answer."""
+    def read(connection):
+        while request := head(connection):
+            work.put((connection, request))
+
+    accept(read)
+
+
 def passes():
     ours, theirs = socket.socketpair()
     if os.fork() == 0:
@@ -104,10 +113,6 @@ def forks():
 def splits():
     work = queue.Queue()
 
-    def read(connection):
-        while request := head(connection):
-            work.put((connection, request))
-
     def work_off():
         upstream = connect()
         while True:
@@ -117,7 +122,7 @@ def splits():
 
     for _ in range(2):
         threading.Thread(target=work_off, daemon=True).start()
-    accept(read)
+    read_into(work)
 
 
 def shares():
@@ -128,10 +133,6 @@ def shares():
 def batches():
     work = queue.Queue()
 
-    def read(connection):
-        while request := head(connection):
-            work.put((connection, request))
-
     def work_off():
         upstream = connect()
         while True:
@@ -141,7 +142,7 @@ def batches():
                 answer(connection)
 
     threading.Thread(target=work_off, daemon=True).start()
-    accept(read)
+    read_into(work)
 
 
 how, backend = sys.argv[1], int(sys.argv[2])

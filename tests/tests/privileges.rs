@@ -193,6 +193,33 @@ fn once_it_runs_every_thread_has_given_up_the_rest() {
 }
 
 #[test]
+fn every_thread_gives_way_but_the_one_that_takes_records_over() {
+    /// Of `sched(7)`.
+    const OTHER: &str = "0";
+    const BATCH: &str = "3";
+    let agent = Agent::start();
+    let mut wire = Wire::open();
+    wire.exchange(get("/gives/way"), ok("x"));
+    agent.pair(wire.port, "/gives/way");
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("it runs").flatten();
+    let stats: Vec<_> = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()).collect();
+    let mut first = 0;
+    for stat in &stats {
+        // `proc_pid_stat(5)`: the name is in parentheses, niceness is field 19 and the policy field 41.
+        let (name, rest) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).expect("a name");
+        let field = |number: usize| rest.split_whitespace().nth(number - 3).unwrap_or_default();
+        if name == "drain" {
+            first += 1;
+            assert_eq!((field(41), field(19)), (OTHER, "-10"), "{stat}");
+        } else {
+            assert_eq!(field(41), BATCH, "{stat}");
+        }
+    }
+    assert!(first == 1 && stats.len() >= 3, "the core, the drain and the console: {stats:?}");
+    agent.stop().ledger.balances();
+}
+
+#[test]
 fn a_recording_goes_on_with_few_rights() {
     need_root();
     let files = TempDir::new("rights");

@@ -69,8 +69,6 @@ static CALLS: &[(c_long, Rule)] = &[
     (libc::SYS_getcpu, Any),
     (libc::SYS_getpid, Any),
     (libc::SYS_gettid, Any),
-    (libc::SYS_getpriority, Any),
-    (libc::SYS_setpriority, OneOf(0, &[libc::PRIO_PROCESS as u64])),
     (libc::SYS_prctl, OneOf(0, &[libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, PR_SET_VMA])),
     (libc::SYS_rseq, Any),
     (libc::SYS_sched_getaffinity, Any),

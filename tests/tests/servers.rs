@@ -106,13 +106,13 @@ fn every_request_is_seen_as_curl_saw_it(server: &Server, paths: &[&str]) {
         // A refused upload is cut off wherever it happens to be: the large body goes to the first path alone.
         let paths = if number == 3 { &paths[..1] } else { paths };
         for path in paths {
-            // The way is in the query, so that each request can be told from the others.
+            // Path and way, which is in the query, are of one request alone: a client's port may come again.
             let url = server.url(&format!("{path}?way={number}"));
             let mut all = args.to_vec();
             all.push(&url);
             let transfer = curl::curl(&all);
             assert_eq!(transfer.code, 0, "curl failed on {url}");
-            let pair = pair_of(server.port, transfer.number("local_port"));
+            let pair = pair_of(server.port, transfer.number("local_port"), &url);
             let wanted = expect::Exchange {
                 method,
                 status: transfer.number("response_code"),
@@ -139,17 +139,30 @@ fn every_request_is_seen_as_curl_saw_it(server: &Server, paths: &[&str]) {
     }
 }
 
-/// The two spans of the one request of a curl: its port names it.
+/// The two spans of the one request of a curl, which its port and its URL name.
 #[track_caller]
-fn pair_of(port: u16, client_port: i64) -> Pair {
+fn pair_of(port: u16, client_port: i64, url: &str) -> Pair {
     let of = |kind, key: &str| {
-        agent().span(&format!("{kind:?} span between ports {client_port} and {port}"), |span| {
+        agent().span(&format!("{kind:?} span between ports {client_port} and {port} of {url}"), |span| {
             span.layer == Layer::L7
                 && span.kind == kind
                 && span.is_on(port)
                 && span.get(key) == Some(&Value::Int(client_port))
+                && asks_for(span, url)
         })
     };
     let [client, server] = expect::ENDS;
     Pair { client: of(client, "network.local.port"), server: of(server, "network.peer.port") }
+}
+
+/// Whether the request of the span is for this URL, which a server's span has in parts.
+fn asks_for(span: &Span, url: &str) -> bool {
+    let text = |key| match span.get(key) {
+        Some(Value::Str(text)) => text.as_str(),
+        _ => "",
+    };
+    match span.kind {
+        Kind::Client => text("url.full") == url,
+        _ => url.ends_with(&format!("{}?{}", text("url.path"), text("url.query"))),
+    }
 }

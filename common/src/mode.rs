@@ -14,8 +14,10 @@ pub enum Mode {
     Quiet = 2,
     /// Counters only; a report of them now and then, and the end.
     Opaque = 3,
-    /// Not selected: nothing at all is recorded.
-    Off = 4,
+    /// Not selected: nothing at all is recorded, until its process is looked up again and is selected.
+    Unselected = 4,
+    /// Nothing at all is recorded, ever.
+    Off = 5,
 }
 
 impl Mode {
@@ -27,7 +29,8 @@ impl Mode {
             1 => Some(Self::Heads),
             2 => Some(Self::Quiet),
             3 => Some(Self::Opaque),
-            4 => Some(Self::Off),
+            4 => Some(Self::Unselected),
+            5 => Some(Self::Off),
             _ => None,
         }
     }
@@ -38,7 +41,8 @@ impl Mode {
 pub struct Order {
     /// What is copied and told.
     pub mode: Mode,
-    /// Bytes copied of each message of the end that accepted the connection; 0 for as many as the settings say.
+    /// Bytes copied of each message of the end that accepted the connection; 0 for as many as the settings say. With
+    /// [`Mode::Unselected`] the number of the selection, in which only its lower half counts.
     pub response_bytes: u16,
 }
 

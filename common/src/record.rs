@@ -95,6 +95,8 @@ pub mod segment {
     pub const PASSIVE: u32 = 1 << 8;
     /// A socket of the agent itself.
     pub const SELF: u32 = 1 << 9;
+    /// Changes each time that the connection is recorded again after it was not for a while: offsets count from there.
+    pub const AGAIN: u32 = 1 << 10;
 }
 
 /// New payload of one TCP segment (up to 64 KiB before segmentation offload), or its FIN. 128 bytes, then
@@ -172,6 +174,8 @@ pub mod socket {
     pub const SELF: u32 = 1 << 7;
     /// `local_first_seq` and `remote_first_seq` are known from the handshake.
     pub const FROM_START: u32 = 1 << 8;
+    /// Changes each time that it is recorded again, after its process was not selected for a while.
+    pub const AGAIN: u32 = 1 << 9;
 }
 
 /// The life of a connection as the kernel knows it. 184 bytes.

@@ -29,9 +29,13 @@ pub static ORDERS: LruHashMap<u64, u32, MAX_ORDERS> = LruHashMap::new();
 #[btf_map]
 pub static NEWEST_ORDER: Array<u32, 1> = Array::new();
 
-/// Processes not to be traced: new sockets of theirs start as `Off`.
+/// Processes not to be traced: new sockets of theirs start as `Unselected`.
 #[btf_map]
 pub static DESELECTED: HashMap<u32, u32, MAX_DESELECTED> = HashMap::new();
+
+/// Counts how often what was not selected may have become so, so that a socket knows when to look again.
+#[btf_map]
+pub static NEWEST_SELECTION: Array<u32, 1> = Array::new();
 
 /// Processes of which more is told, by process id.
 #[btf_map]

@@ -15,7 +15,7 @@ use wirespan_common::{
 
 use crate::{
     kernel::Sock,
-    maps::{DESELECTED, LINKED, NEWEST_LINK, NEWEST_ORDER, ORDERS, count},
+    maps::{DESELECTED, LINKED, NEWEST_LINK, NEWEST_ORDER, NEWEST_SELECTION, ORDERS, count},
     settings::setting,
 };
 
@@ -75,7 +75,7 @@ pub struct State {
     pub response_bytes: u16,
     /// The newest order when the socket last asked for its own.
     pub order: u32,
-    /// Whether the process that uses the socket was looked up among the deselected.
+    /// The number of the selection by which the socket is recorded or not, plus one; 0 as long as its process is not known.
     pub chosen: u32,
     /// The kernel's tick when the clock was read last for what was sent, of a connection that is only counted.
     pub sent_tick: u32,
@@ -180,6 +180,12 @@ fn by_cookie(cookie: u64, create: bool) -> Option<&'static mut State> {
 /// What a new entry of the hash begins with; too large for a program's stack.
 static NEW: State = State::NEW;
 
+#[inline(always)]
+fn newest_selection() -> u32 {
+    // SAFETY: a live map value that the agent counts up; a stale value only delays another look.
+    NEWEST_SELECTION.get(0).map_or(0, |newest| unsafe { core::ptr::read_volatile(newest) })
+}
+
 impl State {
     /// A socket that was never seen.
     pub const NEW: Self = Self {
@@ -209,25 +215,51 @@ impl State {
         told_goid: 0,
     };
 
-    /// Whether somebody chose not to record this socket.
+    /// Whether this socket is not recorded.
     #[inline(always)]
     pub fn is_off(&self) -> bool {
-        self.mode == Mode::Off as u16
+        self.mode >= Mode::Unselected as u16
     }
 
-    /// Notes who uses the socket; if the user does not want to see them, the socket goes off. Done once per socket.
+    /// Notes who uses the socket; if the user does not want to see them, it is not recorded. Done once per socket.
     #[inline(always)]
     pub fn choose(&mut self, task: TaskId) {
         if self.chosen != 0 || task.tgid == 0 {
             return;
         }
-        self.chosen = 1;
+        self.chosen = newest_selection().wrapping_add(1);
         if task.tgid == setting!(own_tgid) {
             self.flags |= socket::SELF;
             self.mode = Mode::Off as u16;
         } else if DESELECTED.get_ptr(task.tgid).is_some() {
-            self.mode = Mode::Off as u16;
+            self.mode = Mode::Unselected as u16;
         }
+    }
+
+    /// Whether the socket is not recorded now, after another look at the selection if that has changed.
+    ///
+    /// What passed meanwhile is not known: everything begins anew, but for which end opened the connection.
+    #[inline(always)]
+    pub fn stays_off(&mut self) -> bool {
+        if self.mode != Mode::Unselected as u16 {
+            return self.mode == Mode::Off as u16;
+        }
+        let newest = newest_selection().wrapping_add(1);
+        if self.chosen == newest {
+            return true;
+        }
+        self.chosen = newest;
+        let tgid = if self.reader.tgid != 0 { self.reader.tgid } else { self.sender.tgid };
+        let tgid = if tgid != 0 { tgid } else { self.opener.tgid };
+        if DESELECTED.get_ptr(tgid).is_some() {
+            return true;
+        }
+        // The agent may have ordered it not to be recorded when it was not already.
+        let _gone = ORDERS.remove(self.cookie);
+        self.flags = (self.flags & !socket::FROM_START) ^ socket::AGAIN;
+        (self.sent, self.received) = (Way::NEW, Way::NEW);
+        (self.mode, self.response_bytes, self.took) = (Mode::Probe as u16, 0, 0);
+        false
     }
 
     /// Takes over what the agent ordered, if it gave an order since we last asked.
@@ -250,6 +282,11 @@ impl State {
                 self.took = 0;
             }
             (self.mode, self.response_bytes) = (mode, response_bytes);
+            if mode == Mode::Unselected as u16 {
+                // Until the selection is another than that one; the order must not hold any longer.
+                self.chosen = (newest_selection() & 0xffff_0000 | u32::from(response_bytes)).wrapping_add(1);
+                let _gone = ORDERS.remove(self.cookie);
+            }
         }
     }
 

@@ -69,11 +69,11 @@ fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
     }
     // SAFETY: the context of a packet program.
     let cookie = || unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let seen = state::seen_by_packet(sk, cookie);
+    let mut seen = state::seen_by_packet(sk, cookie);
     // Of a socket that is not recorded only our own SYN is of interest, see below.
-    if let Some(state) = &seen
-        && state.is_off()
+    if let Some(state) = &mut seen
         && (!EGRESS || state.sent.known != 0)
+        && state.stays_off()
     {
         return None;
     }
@@ -105,6 +105,11 @@ fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
     if state.is_off() {
         return None;
     }
+    state.obey();
+    // The order may be older than the selection.
+    if state.stays_off() {
+        return None;
+    }
     segment::<EGRESS>(skb, sk, state, &packet)
 }
 
@@ -129,7 +134,6 @@ fn segment<const EGRESS: bool>(
         let budget = state.budget(EGRESS);
         way::<EGRESS>(state).left = budget;
     }
-    state.obey();
     if !EGRESS && new.flags & segment::AHEAD != 0 && state.response_bytes != 0 {
         // What overtakes a head must not use up the little that is left for it.
         state.response_bytes = 0;
@@ -292,6 +296,9 @@ impl Payload for Capture<'_> {
             }
             if state.flags & socket::PASSIVE != 0 {
                 flags |= segment::PASSIVE;
+            }
+            if state.flags & socket::AGAIN != 0 {
+                flags |= segment::AGAIN;
             }
         }
         let begin = packet.payload_at + new.skip;

@@ -105,6 +105,45 @@ fn a_file_is_obeyed_and_obeyed_anew_when_it_changes() {
 }
 
 #[test]
+fn a_connection_is_seen_whenever_its_process_is_selected() {
+    const CHANGED: &str = "configuration: changed select.exclude";
+    let excluded = without_us();
+    let config = Config::new(&excluded);
+    let agent = config.start();
+    let mut wire = Wire::open();
+    let port = wire.port;
+    let mut exchange = |path: &str| wire.exchange(get(path), ok("x"));
+    exchange("/unseen");
+    let mut changes = 0;
+    let mut select = |is_selected: bool| {
+        config.replace(if is_selected { "connections: {report: spans}\n" } else { &excluded });
+        changes += 1;
+        says(&agent, CHANGED, changes);
+    };
+    for round in ["first", "second"] {
+        select(true);
+        let path = format!("/seen/{round}");
+        exchange(&path);
+        agent.pair(port, &path);
+        select(false);
+        // The first one tells the agent that it is to be unseen, the second one is.
+        exchange("/unseen");
+        exchange("/unseen");
+    }
+    // Nothing happens between these two.
+    select(true);
+    select(false);
+    select(true);
+    exchange("/seen/last");
+    agent.pair(port, "/seen/last");
+    let stopped = agent.stop();
+    for span in &stopped.spans {
+        assert!(!is_ours(span, port) || span.path() != "/unseen", "{span}");
+    }
+    stopped.ledger.balances();
+}
+
+#[test]
 fn what_is_not_selected_costs_no_records() {
     let config = Config::new(&without_us());
     let agent = config.start();

@@ -88,6 +88,12 @@ impl Seg {
     }
 
     /// Flags in addition.
+    /// Of a connection that is joined in the middle.
+    pub(crate) fn anew(mut self) -> Self {
+        self.segment.flags &= !segment::FROM_START;
+        self
+    }
+
     pub(crate) fn flags(mut self, flags: u32) -> Self {
         self.segment.flags |= flags;
         self

@@ -29,6 +29,8 @@ pub(super) struct Connection<S> {
     received_from_start: bool,
     /// It was established at some time.
     established: bool,
+    /// What its segments say of [`segment::AGAIN`].
+    pub(super) again: u32,
 }
 
 impl<S: Default> Connection<S> {
@@ -67,6 +69,7 @@ impl<S: Default> Connection<S> {
             sent_from_start: false,
             received_from_start: false,
             established: false,
+            again: 0,
         }
     }
 }
@@ -211,6 +214,11 @@ impl<S> Connection<S> {
 
     pub(super) fn refreshed<C: Consumer<State = S>>(&mut self, time: Nanos, consumer: &mut C) {
         consumer.refreshed(&mut self.facts, &mut self.state, time);
+    }
+
+    /// What is known of it says nothing any more.
+    pub(super) fn void<C: Consumer<State = S>>(mut self, consumer: &mut C) {
+        consumer.void(&mut self.facts, self.state);
     }
 
     /// It is over.

@@ -219,6 +219,9 @@ pub trait Consumer {
     /// Something new in `facts`, or time has passed: within a second of something seen, every 10 seconds of an idle one.
     fn refreshed(&mut self, facts: &mut Facts, state: &mut Self::State, time: Nanos);
 
+    /// The connection was not recorded for a while and is now, as another: what was known of it says nothing any more.
+    fn void(&mut self, _facts: &mut Facts, _state: Self::State) {}
+
     /// The connection is over, or we forget it.
     fn ended(&mut self, facts: &mut Facts, state: Self::State, ending: Ending, time: Nanos);
 }

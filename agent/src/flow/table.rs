@@ -165,8 +165,16 @@ impl<C: Consumer> Flows<C> {
             ledger.count(Count::LateRecords);
             return;
         }
+        let again = segment.flags & segment::AGAIN;
+        if let Some(&at) = self.by_cookie.get(&cookie)
+            && slot(&mut self.slots, at).is_some_and(|slot| slot.connection.again != again)
+            && let Some(connection) = self.take(at)
+        {
+            connection.void(consumer);
+        }
         let at = self.find_or_make(cookie, segment.local, segment.remote, time, consumer, ledger);
         let Some(slot) = slot(&mut self.slots, at) else { return };
+        slot.connection.again = again;
         slot.connection.learn(segment);
         adopt(&mut slot.connection, &mut self.orphans, segment.local, segment.remote, consumer, ledger);
         slot.connection.segment(segment, head, tail, consumer, ledger);
@@ -352,15 +360,21 @@ impl<C: Consumer> Flows<C> {
 
     /// Takes a connection out and ends it.
     fn end(&mut self, at: u32, ending: Ending, time: Nanos, consumer: &mut C, ledger: &Ledger) {
+        if let Some(connection) = self.take(at) {
+            connection.end(ending, time, consumer, ledger);
+        }
+    }
+
+    fn take(&mut self, at: u32) -> Option<Connection<C::State>> {
         self.idle.remove(at);
-        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::take) else { return };
+        let slot = self.slots.get_mut(at as usize).and_then(Option::take)?;
         self.free.push(at);
         self.timers.remove(&(slot.refresh_due, at, Timer::Refresh));
         if let Some(due) = slot.hold_due {
             self.timers.remove(&(due, at, Timer::Hold));
         }
         self.by_cookie.remove(&slot.connection.facts.cookie);
-        slot.connection.end(ending, time, consumer, ledger);
+        Some(slot.connection)
     }
 }
 

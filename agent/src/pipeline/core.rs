@@ -112,7 +112,7 @@ impl Core {
         dropped
     }
 
-    /// Whether a connection is traced. Once it is not, it never is.
+    /// Whether a connection is traced. Once it is not, it never is: where its process is selected again it is made anew.
     fn admits(&mut self, facts: &Facts, state: &mut State, now: Nanos) -> bool {
         state.met.get_or_insert(facts.first_seen);
         if !matches!(state.watch, Watch::Suppressed(_))
@@ -123,7 +123,8 @@ impl Core {
             if let Some((tgid, role, counted)) = state.counted.take() {
                 self.totals.taken_back(tgid, role, counted);
             }
-            self.steer(facts, state, Mode::Off.into());
+            let mode = if reason == Reason::Deselected { Mode::Unselected } else { Mode::Off };
+            self.steer(facts, state, mode.into());
         }
         if let Watch::Suppressed(reason) = state.watch {
             self.dropped.push((facts.cookie, reason));
@@ -413,9 +414,13 @@ impl Consumer for Core {
         if self.admits(facts, &mut state, time) {
             self.end(facts, &mut state, ending, time);
         }
+        self.void(facts, state);
+    }
+
+    fn void(&mut self, facts: &mut Facts, mut state: State) {
         state.open.drain(..).for_each(|request| self.relations.family.drop(&request));
         self.relations.family.closed(facts);
-        // The kernel forgets the socket by itself.
+        // The kernel forgets the socket by itself, or what was ordered for it.
         self.steering.retain(|(cookie, _)| *cookie != facts.cookie);
     }
 }

@@ -7,7 +7,10 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray};
 use aya::programs::Program;
 use aya::programs::tp_btf::BtfTracePointLink;
-use wirespan_common::{count::Counter, mode::Order};
+use wirespan_common::{
+    count::Counter,
+    mode::{Mode, Order},
+};
 
 use super::attach::{self, Attached};
 use super::buffers::Buffers;
@@ -32,6 +35,9 @@ pub struct Plane {
     newest_order: Array<MapData, u32>,
     given: u32,
     deselected: BpfHashMap<MapData, u32, u32>,
+    newest_selection: Array<MapData, u32>,
+    /// How often the selection changed.
+    selections: u32,
     links: Links,
     inspector: Inspector,
     /// Held while wake-ups are watched.
@@ -134,6 +140,7 @@ impl Plane {
         let orders = typed(&mut ebpf, "ORDERS")?;
         let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
+        let newest_selection = typed(&mut ebpf, "NEWEST_SELECTION")?;
         let links = Links::new(typed(&mut ebpf, "LINKED")?, typed(&mut ebpf, "NEWEST_LINK")?);
         let counters = typed(&mut ebpf, "COUNTERS")?;
         let programs =
@@ -148,6 +155,8 @@ impl Plane {
             newest_order,
             given: 0,
             deselected,
+            newest_selection,
+            selections: 0,
             links,
             inspector: Inspector::new(probes),
             wakes: None,
@@ -207,7 +216,10 @@ impl Plane {
     }
 
     /// How a socket is to be captured from now on.
-    pub fn steer(&mut self, cookie: Cookie, order: Order) {
+    pub fn steer(&mut self, cookie: Cookie, mut order: Order) {
+        if order.mode == Mode::Unselected {
+            order.response_bytes = self.selections as u16;
+        }
         let outcome = self.orders.insert(cookie.0, order.to_raw(), 0).and_then(|()| {
             // After the order itself: who sees the number finds the order.
             self.given = self.given.wrapping_add(1);
@@ -223,17 +235,27 @@ impl Plane {
         self.newest_order.set(0, self.given, 0).is_ok()
     }
 
-    /// New sockets of this process are not recorded.
+    /// Sockets of this process are not recorded.
     pub fn deselect(&mut self, tgid: u32) {
         if let Err(error) = self.deselected.insert(tgid, 1, 0) {
             tracing::debug!("process {tgid} could not be deselected in the kernel: {}", chain(&error));
         }
     }
 
-    /// New sockets of this process are recorded (again).
+    /// Sockets of this process are recorded (again).
     pub fn select(&mut self, tgid: u32) {
         // Most processes never were deselected.
-        let _absent = self.deselected.remove(&tgid);
+        if self.deselected.remove(&tgid).is_ok() {
+            self.reconsider();
+        }
+    }
+
+    /// Sockets that are not recorded may be from now on, if nothing is against it any more.
+    pub fn reconsider(&mut self) {
+        self.selections = self.selections.wrapping_add(1);
+        if let Err(error) = self.newest_selection.set(0, self.selections, 0) {
+            tracing::debug!("that the selection changed could not be told to the kernel: {}", chain(&error));
+        }
     }
 
     /// What is told of a process from now on beside its connections, until it ends or runs another program.

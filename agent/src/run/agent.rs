@@ -186,6 +186,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         self.intake.fact(self.read_until, &Fact::Selection(selection.clone()));
         self.intake.table.select(selection, &mut self.intake.decisions);
         self.pass_on();
+        self.source.reconsider();
     }
 
     /// Something was found out about the cluster.

@@ -70,6 +70,10 @@ impl Source for World {
         self.told.borrow_mut().push(format!("{tgid} {taken}"));
     }
 
+    fn reconsider(&mut self) {
+        self.told.borrow_mut().push("reconsider".to_owned());
+    }
+
     fn meet(&mut self, tgid: u32) {
         self.told.borrow_mut().push(format!("{tgid} met"));
     }

@@ -33,6 +33,10 @@ impl Source for Plane {
         }
     }
 
+    fn reconsider(&mut self) {
+        Plane::reconsider(self);
+    }
+
     fn meet(&mut self, tgid: u32) {
         Plane::meet(self, tgid);
     }

@@ -25,6 +25,9 @@ pub(crate) trait Source {
     /// Whether a process is traced from now on.
     fn select(&mut self, tgid: u32, taken: bool);
 
+    /// Something else is traced from now on: what was not may be.
+    fn reconsider(&mut self);
+
     /// A process has something to do with what is traced: what its program shows by itself is to be told.
     fn meet(&mut self, tgid: u32);
 

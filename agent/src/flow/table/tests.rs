@@ -59,6 +59,10 @@ impl Consumer for Log {
         self.last = Some(facts.clone());
     }
 
+    fn void(&mut self, facts: &mut Facts, _: Seen) {
+        self.events.push(format!("{} void", facts.cookie.0));
+    }
+
     fn ended(&mut self, facts: &mut Facts, seen: Seen, ending: Ending, time: Nanos) {
         assert!(seen.pos[0] <= facts.sent && seen.pos[1] <= facts.received);
         self.events.push(format!("{} {ending:?}@{}", facts.cookie.0, time.0));
@@ -106,6 +110,23 @@ fn check(records: &[Vec<u8>], expect: &[&str]) {
 
 fn task(tgid: u32) -> TaskId {
     TaskId { tid: tgid + 1, tgid }
+}
+
+#[test]
+fn what_is_recorded_again_begins_anew() {
+    let again = |at, bytes, time| seg(1).anew().at(at, bytes).time(time).flags(segment::AGAIN);
+    check(
+        &[
+            open(1).bytes(),
+            seg(1).at(0, b"GET").time(10).flags(segment::TURN).bytes(),
+            again(0, b"POST", 20).flags(segment::TURN).bytes(),
+            again(4, b"ed", 30).bytes(),
+            // A second time, it looks as if it never had been.
+            seg(1).anew().at(0, b"PUT").time(40).flags(segment::TURN).bytes(),
+            Socket { header: Header { time_ns: 50, ..close(1).header }, ..close(1) }.bytes(),
+        ],
+        &["1 In 0@10 GET", "1 void", "1 In 0@20 POST", "1 In 4@30 ed", "1 void", "1 In 0@40 PUT", "1 Closed@50"],
+    );
 }
 
 #[test]

@@ -307,7 +307,7 @@ fn ports_and_processes_that_were_not_asked_for_are_not_traced() {
     by_process.fact(&Fact::Process(nginx));
     let mut call = Call::new(1);
     call.open(&mut by_process).get(&mut by_process, "/");
-    assert_eq!(mode(&by_process, call.server), Some(Mode::Off));
+    assert_eq!(mode(&by_process, call.server), Some(Mode::Unselected));
     call.close(&mut by_process);
     assert_eq!(by_process.requests(Kind::Client).len(), 1);
     assert!(by_process.requests(Kind::Server).is_empty() && by_process.connections("server").is_empty());

@@ -31,6 +31,9 @@ const TRUST_THREADS: f64 = 0.25;
 const DOUBT: f64 = 0.01;
 /// The same where a request has done what none was seen to do: some of it may be another's.
 const STRANGE: f64 = 0.2;
+/// Of what speaks against a link, where those that follow from it would stay as they are: how much speaks against them. A
+/// request that has another's call is ready at another time for the next.
+const ALONE: f64 = 0.1;
 /// Where a call was missed and those around another show it, what speaks against that one's link weighs so many times as much.
 const MISSED: f64 = 8.0;
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
@@ -46,6 +49,15 @@ pub(super) struct Candidate {
     likelihood: f64,
     /// Since when it was its turn, if it was.
     turn: Option<Nanos>,
+}
+
+/// What speaks against a link, as odds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doubt {
+    /// Against this link.
+    here: f64,
+    /// Against those that follow from it.
+    after: f64,
 }
 
 impl Process {
@@ -156,7 +168,30 @@ impl Process {
         }
     }
 
-    pub(super) fn weigh(&self, key: Key) -> Option<Evidence> {
+    /// How sure it is whose a call is.
+    pub(super) fn weigh(&self, key: Key) -> Option<(Evidence, Doubt)> {
+        let call = self.calls.get(key)?;
+        let owner = call.owner?;
+        let parent = self.parents.get(owner)?;
+        let at = position(&parent.calls, key);
+        let doubt = self.doubt(key)?;
+        let mut odds = doubt.here;
+        if parent.answered.is_some() && self.plans.is_settled(parent.operation) && !self.is_plain(owner) {
+            odds += STRANGE;
+        }
+        // What follows from earlier links is not surer than that.
+        odds += parent.calls[..at].iter().map(|&before| self.doubt_from(before)).sum::<f64>();
+        let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
+        // Nothing was ever seen of what such requests do: there is nothing that could contradict.
+        let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
+        if self.plans.seen(ready.history) == 0 && !self.is_alone(owner, call) {
+            strength = strength.min(UNKNOWN_STRENGTH);
+        }
+        Some((Evidence { parent: parent.node, tier: Method::Alignment, strength }, doubt))
+    }
+
+    /// What speaks against that a call is whose it is assumed to be, whatever was said of those before.
+    fn doubt(&self, key: Key) -> Option<Doubt> {
         let call = self.calls.get(key)?;
         let owner = call.owner?;
         let parent = self.parents.get(owner)?;
@@ -165,26 +200,26 @@ impl Process {
         let step = self.step(call, (owner, &parent.calls[..at]), &ready);
         // The less usual a step is, the likelier there is something else to it.
         let surprise = self.plans.surprise(ready.history, &step, self.trust()).unwrap_or(0.0) - USUAL_SPREAD;
-        let mut odds = DOUBT * surprise.max(0.0).exp();
-        if parent.answered.is_some() && self.plans.is_settled(parent.operation) && !self.is_plain(owner) {
-            odds += STRANGE;
-        }
+        let (mut alone, mut together) = (0.0, 0.0);
         for change in self.changes(key) {
-            odds += self.gain(&change).total.min(0.0).exp();
+            let odds = self.gain(&change).total.min(0.0).exp();
+            *if change.is_of_one() { &mut alone } else { &mut together } += odds;
         }
         let without: Vec<Key> = parent.calls.iter().copied().filter(|&other| other != key).collect();
         let lost = self.likelihood(owner, &without) - self.likelihood(owner, &parent.calls);
-        odds += (lost + self.nobodys(call)).exp();
-        let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
-        // What follows from an earlier link is not surer than that.
-        if let Some(before) = at.checked_sub(1).and_then(|before| parent.calls.get(before)) {
-            strength *= self.strength(*before);
+        let nobodys = (lost + self.nobodys(call)).exp();
+        let here = DOUBT * surprise.max(0.0).exp() + alone + together + nobodys;
+        Some(Doubt { here, after: together + ALONE * alone })
+    }
+
+    /// What an earlier call of the same request casts doubt on.
+    fn doubt_from(&self, before: Key) -> f64 {
+        let Some(call) = self.calls.get(before) else { return 0.0 };
+        match (call.proof, call.doubt) {
+            (Some(_), _) => 0.0,
+            (None, Some(doubt)) => doubt.after,
+            (None, None) => self.doubt(before).map_or(0.0, |doubt| doubt.after),
         }
-        // Nothing was ever seen of what such requests do: there is nothing that could contradict.
-        if self.plans.seen(ready.history) == 0 && !self.is_alone(owner, call) {
-            strength = strength.min(UNKNOWN_STRENGTH);
-        }
-        Some(Evidence { parent: parent.node, tier: Method::Alignment, strength })
     }
 
     /// How sure a link is where something that matters for it may not have been seen.
@@ -204,17 +239,6 @@ impl Process {
     /// How much counts of what speaks for or against.
     pub(super) fn trust(&self) -> f64 {
         if self.has_many_callers() { TRUST_THREADS } else { TRUST }
-    }
-
-    /// How sure it is whose a call is, relative to the surest that such a link can be.
-    fn strength(&self, key: Key) -> f64 {
-        let Some(call) = self.calls.get(key) else { return 1.0 };
-        let strength = match (call.proof, call.decision) {
-            (Some(_), _) => return 1.0,
-            (None, Some(_)) => call.strength,
-            (None, None) => self.weigh(key).map(|evidence| evidence.strength),
-        };
-        strength.map_or(1.0, |strength| (strength / MAX_STRENGTH).min(1.0))
     }
 
     /// What a request did is known now: what others do can be judged by it.

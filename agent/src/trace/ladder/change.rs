@@ -43,6 +43,13 @@ pub(super) struct Gain {
     pub(super) total: f64,
 }
 
+impl Change {
+    /// Whether the calls that follow stay where they are.
+    pub(super) fn is_of_one(&self) -> bool {
+        matches!(self, Self::Move { and_all_after: false, .. } | Self::Exchange { count: 1, .. })
+    }
+}
+
 impl Gain {
     const NEVER: Self = Self { steps: IMPOSSIBLE, total: IMPOSSIBLE };
 }

@@ -82,14 +82,12 @@ impl Process {
             self.decided(key, Decision::default());
             return Decision::default();
         }
-        let evidence = self.weigh(key).map(|evidence| {
-            let strength = self.doubted(key, evidence.strength);
-            (evidence.strength, Evidence { strength, ..evidence })
-        });
-        if let (Some((strength, _)), Some(call)) = (evidence, self.calls.get_mut(key)) {
-            call.strength = Some(strength);
+        let weighed = self.weigh(key);
+        if let (Some((evidence, doubt)), Some(call)) = (weighed, self.calls.get_mut(key)) {
+            (call.strength, call.doubt) = (Some(evidence.strength), Some(doubt));
         }
-        let evidence = evidence.map(|(_, evidence)| evidence);
+        let evidence =
+            weighed.map(|(evidence, _)| Evidence { strength: self.doubted(key, evidence.strength), ..evidence });
         let is_sure = evidence.is_some_and(|evidence| evidence.strength >= THRESHOLD);
         let (parent, candidate) = if is_sure { (evidence, None) } else { (None, evidence) };
         let decision = match self.calls.get(key).and_then(|call| self.parents.get(call.owner?)) {

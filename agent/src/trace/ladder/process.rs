@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
+use super::align::Doubt;
 use super::evidence::{Decision, Evidence};
 use super::missed::Kinds;
 use super::order::Order;
@@ -108,6 +109,8 @@ pub(super) struct Call {
     pub(super) decision: Option<Decision>,
     /// How sure its link is by what was seen.
     pub(super) strength: Option<f64>,
+    /// What spoke against it when it was decided.
+    pub(super) doubt: Option<Doubt>,
     /// Where it went, if only its answer was seen: its operation is a guess then, and 0 if there is none.
     pub(super) missed: Option<u64>,
 }
@@ -238,6 +241,7 @@ impl Process {
             proof: None,
             decision: None,
             strength: None,
+            doubt: None,
             missed: None,
         }
     }

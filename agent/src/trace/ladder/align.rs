@@ -8,7 +8,7 @@
 //! that followed. What remains of the alternatives in the end is how unsure the link is.
 
 use super::change::MAX_COMPARED;
-use super::evidence::Evidence;
+use super::evidence::{Doubt, Evidence};
 use super::plan::ANSWER;
 use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
 use super::timeline::{USUAL_SPREAD, answer, position};
@@ -49,15 +49,6 @@ pub(super) struct Candidate {
     likelihood: f64,
     /// Since when it was its turn, if it was.
     turn: Option<Nanos>,
-}
-
-/// What speaks against a link, as odds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Doubt {
-    /// Against this link.
-    here: f64,
-    /// Against those that follow from it.
-    after: f64,
 }
 
 impl Process {

@@ -24,3 +24,12 @@ pub struct Decision {
     /// The parent was answered before the call was made.
     pub is_background: bool,
 }
+
+/// What speaks against a link, as odds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doubt {
+    /// Against this link.
+    pub(super) here: f64,
+    /// Against those that follow from it.
+    pub(super) after: f64,
+}

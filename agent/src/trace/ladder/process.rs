@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
-use super::align::Doubt;
-use super::evidence::{Decision, Evidence};
+use super::evidence::{Decision, Doubt, Evidence};
 use super::missed::Kinds;
 use super::order::Order;
 use super::plan::Plans;

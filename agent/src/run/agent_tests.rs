@@ -330,7 +330,7 @@ fn another_selection_goes_to_the_core_and_to_the_source() {
     assert_eq!(world.got.take(), ["7 selection 1 0"]);
     let mut told = world.told.take();
     told.sort_unstable();
-    assert_eq!(told, ["7 true", "8 false"]);
+    assert_eq!(told, ["7 true", "8 false", "reconsider"]);
     // Both are introduced anew, before the next record of theirs.
     let got = world.step(&mut agent, &[segment(9, 7, 8)]);
     assert_eq!(got, ["9 process p7", "9 process p8 deselected", "9 segment"]);

@@ -29,6 +29,7 @@ const HARMLESS: &[&str] = &[
     "bpf_skb_load_bytes",
     "bpf_task_pt_regs",
     "bpf_tcp_sock",
+    "htab_lru_map_delete_elem",
     "htab_lru_map_update_elem",
     "percpu_array_map_lookup_elem",
 ];

@@ -16,7 +16,7 @@ pub enum Mode {
     Opaque = 3,
     /// Not selected: nothing at all is recorded, until its process is looked up again and is selected.
     Unselected = 4,
-    /// Nothing at all is recorded, ever.
+    /// Nothing at all is recorded, ever: the agent's own, and ports that are not selected.
     Off = 5,
 }
 

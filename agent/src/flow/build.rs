@@ -87,13 +87,13 @@ impl Seg {
         self
     }
 
-    /// Flags in addition.
     /// Of a connection that is joined in the middle.
     pub(crate) fn anew(mut self) -> Self {
         self.segment.flags &= !segment::FROM_START;
         self
     }
 
+    /// Flags in addition.
     pub(crate) fn flags(mut self, flags: u32) -> Self {
         self.segment.flags |= flags;
         self

@@ -15,6 +15,7 @@ pub mod table;
 
 mod closed;
 mod connection;
+mod listeners;
 mod orphan;
 mod queue;
 mod stream;

@@ -4,7 +4,6 @@
 //! due, and connections by when they were last active, so that the one to evict is at hand.
 
 use std::collections::BTreeSet;
-use std::collections::hash_map::Entry as Place;
 
 use foldhash::{HashMap, HashMapExt as _};
 use wirespan_common::record::{Endpoint, Segment, Socket, reason, segment};
@@ -12,6 +11,7 @@ use wirespan_common::record::{Endpoint, Segment, Socket, reason, segment};
 use super::closed::Closed;
 use super::connection::Connection;
 use super::fact::{self, Fact};
+use super::listeners::Listeners;
 use super::orphan::Orphans;
 use super::queue::Queue;
 use super::record::Record;
@@ -25,8 +25,6 @@ const HOLD_NS: u64 = 500_000_000;
 const ACTIVE_REFRESH_NS: u64 = 1_000_000_000;
 /// Between two refreshes of an idle connection, so that long ones can be reported while they live.
 const IDLE_REFRESH_NS: u64 = 10_000_000_000;
-/// Listening ports remembered. A host rarely has more than hundreds; about 32 bytes each.
-const MAX_LISTENERS: usize = 16_384;
 
 /// The connections of this machine, and what is built on each.
 #[derive(Debug)]
@@ -41,8 +39,7 @@ pub struct Flows<C: Consumer> {
     next_due: Nanos,
     orphans: Orphans,
     closed: Closed,
-    /// By network namespace and port.
-    listeners: HashMap<(u32, u16), Listening>,
+    listeners: Listeners,
     max_connections: usize,
     now: Nanos,
 }
@@ -61,13 +58,6 @@ enum Timer {
     Refresh,
 }
 
-/// Sockets that listen on one port.
-#[derive(Debug)]
-struct Listening {
-    sockets: u32,
-    tgid: u32,
-}
-
 impl<C: Consumer> Flows<C> {
     /// An empty table for so many connections.
     #[must_use]
@@ -81,7 +71,7 @@ impl<C: Consumer> Flows<C> {
             next_due: Nanos(u64::MAX),
             orphans: Orphans::default(),
             closed: Closed::default(),
-            listeners: HashMap::new(),
+            listeners: Listeners::default(),
             max_connections: max_connections.clamp(1, u32::MAX as usize - 1),
             now: Nanos(0),
         }
@@ -112,13 +102,13 @@ impl<C: Consumer> Flows<C> {
             }
             Record::Segment { segment, head, tail } => self.segment(segment, head, tail, consumer, ledger),
             Record::Socket(socket) => match socket.reason {
-                reason::LISTEN => self.listens(socket.netns, socket.local.port, socket.opener.tgid),
-                reason::UNLISTEN => self.listens_no_more(socket.netns, socket.local.port),
+                reason::LISTEN => self.listeners.listens(socket.netns, socket.local.port, socket.opener.tgid),
+                reason::UNLISTEN => self.listeners.listens_no_more(socket.netns, socket.local.port),
                 _ => self.socket(socket, consumer, ledger),
             },
             Record::Fact { time, fact: Fact::Socket(old) } => self.old_socket(*time, old, consumer, ledger),
             Record::Fact { fact: Fact::Listener(listener), .. } => {
-                self.listens(listener.netns, listener.local.port, listener.tgid);
+                self.listeners.listens(listener.netns, listener.local.port, listener.tgid);
             }
             Record::Touch(touch) => {
                 if let Some(slot) = self.by_cookie.get(&Cookie(touch.cookie)).and_then(|&at| slot(&mut self.slots, at))
@@ -234,37 +224,10 @@ impl<C: Consumer> Flows<C> {
         let at = self.find_or_make(cookie, old.local, old.remote, time, consumer, ledger);
         let Some(slot) = slot(&mut self.slots, at) else { return };
         slot.connection.learn_old(old);
-        if let Some(listening) = self.listeners.get(&(old.netns, old.local.port)) {
-            slot.connection.learn_listener(listening.tgid);
+        if let Some(tgid) = self.listeners.who(old.netns, old.local.port) {
+            slot.connection.learn_listener(tgid);
         }
         slot.connection.refreshed(time, consumer);
-    }
-
-    fn listens(&mut self, netns: u32, port: u16, tgid: u32) {
-        let full = self.listeners.len() >= MAX_LISTENERS;
-        match self.listeners.entry((netns, port)) {
-            Place::Occupied(mut place) => {
-                let listening = place.get_mut();
-                listening.sockets = listening.sockets.saturating_add(1);
-                if tgid != 0 {
-                    listening.tgid = tgid;
-                }
-            }
-            Place::Vacant(place) => {
-                if !full {
-                    place.insert(Listening { sockets: 1, tgid });
-                }
-            }
-        }
-    }
-
-    fn listens_no_more(&mut self, netns: u32, port: u16) {
-        if let Place::Occupied(mut place) = self.listeners.entry((netns, port)) {
-            place.get_mut().sockets -= 1;
-            if place.get().sockets == 0 {
-                place.remove();
-            }
-        }
     }
 
     /// The slot of a connection. A new one may have to push out the one that was idle longest.
@@ -382,10 +345,10 @@ fn slot<S>(slots: &mut [Option<Slot<S>>], at: u32) -> Option<&mut Slot<S>> {
     slots.get_mut(at as usize).and_then(Option::as_mut)
 }
 
-fn learn_socket<S>(connection: &mut Connection<S>, socket: &Socket, listeners: &HashMap<(u32, u16), Listening>) {
+fn learn_socket<S>(connection: &mut Connection<S>, socket: &Socket, listeners: &Listeners) {
     connection.learn_socket(socket);
-    if let Some(listening) = listeners.get(&(socket.netns, socket.local.port)) {
-        connection.learn_listener(listening.tgid);
+    if let Some(tgid) = listeners.who(socket.netns, socket.local.port) {
+        connection.learn_listener(tgid);
     }
 }
 

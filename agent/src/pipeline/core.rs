@@ -1,4 +1,4 @@
-//! What happens with each connection: is it traced, what is spoken on it, and which spans come of it.
+//! What happens with each connection that is traced: what is spoken on it, and which spans come of it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use super::state::{State, Watch};
 use crate::config::{Connections, Options, Selection};
 use crate::flow::fact::Host;
 use crate::flow::kubernetes::{Cluster, Pod};
-use crate::flow::record::Record;
 use crate::flow::{At, Chunk, Consumer, Cookie, Direction, Ending, Facts, Nanos, Role, Side};
 use crate::ledger::{Count, Ledger, Reason};
 use crate::proto::{Appetite, Detail, Event, Exchange, Oddity, Protocol};
@@ -35,11 +34,11 @@ pub(super) struct Core {
     pub(super) options: Options,
     ledger: Arc<Ledger>,
     pub(super) clock: Clock,
-    own_tgid: u32,
+    pub(super) own_tgid: u32,
     /// What the parser says; kept for its memory.
     events: Vec<Event>,
     /// Connections that are not traced and were met since the last record.
-    dropped: Vec<(Cookie, Reason)>,
+    pub(super) dropped: Vec<(Cookie, Reason)>,
 }
 
 impl Core {
@@ -71,7 +70,7 @@ impl Core {
         self.clock = Clock::new(boot_to_unix_ns);
     }
 
-    /// Something else is traced from now on. A connection that is not traced stays so: the kernel tells nothing more of it.
+    /// Something else is traced from now on.
     pub(super) fn select(&mut self, selection: &Selection) {
         self.options.selection = selection.clone();
         self.processes.select(selection.clone());
@@ -99,79 +98,7 @@ impl Core {
         self.identity.release_all(now, &mut self.processes, &mut self.spans);
     }
 
-    /// Why a record is of no use to anyone, if it is.
-    pub(super) fn take_dropped(&mut self, record: &Record<'_>) -> Option<Reason> {
-        let cookie = match record {
-            Record::Segment { segment, .. } => Some(Cookie(segment.cookie)),
-            Record::Socket(socket) => Some(Cookie(socket.cookie)),
-            Record::Touch(touch) => Some(Cookie(touch.cookie)),
-            Record::Task(_) | Record::Relation(_) | Record::Routine(_) | Record::Fact { .. } => None,
-        };
-        let dropped = self.dropped.iter().find(|(met, _)| Some(*met) == cookie).map(|&(_, reason)| reason);
-        self.dropped.clear();
-        dropped
-    }
-
-    /// Whether a connection is traced. Once it is not, it never is: where its process is selected again it is made anew.
-    fn admits(&mut self, facts: &Facts, state: &mut State, now: Nanos) -> bool {
-        state.met.get_or_insert(facts.first_seen);
-        if !matches!(state.watch, Watch::Suppressed(_))
-            && let Some(reason) = self.objection(facts, state, now)
-        {
-            state.watch = Watch::Suppressed(reason);
-            state.open.drain(..).for_each(|request| self.relations.family.drop(&request));
-            if let Some((tgid, role, counted)) = state.counted.take() {
-                self.totals.taken_back(tgid, role, counted);
-            }
-            let mode = if reason == Reason::Deselected { Mode::Unselected } else { Mode::Off };
-            self.steer(facts, state, mode.into());
-        }
-        if let Watch::Suppressed(reason) = state.watch {
-            self.dropped.push((facts.cookie, reason));
-            if reason == Reason::Own
-                && !state.is_offered
-                && self.is_an_agents(facts)
-                && let Some(role) = state.role(facts)
-            {
-                state.is_offered = self.relations.note_own(facts, role, now);
-            }
-        }
-        !matches!(state.watch, Watch::Suppressed(_))
-    }
-
-    fn objection(&mut self, facts: &Facts, state: &mut State, now: Nanos) -> Option<Reason> {
-        let tgid = facts.task.tgid;
-        if self.is_our_own(facts) || self.relations.talks_to_us(facts, state.role(facts), now) {
-            return Some(Reason::Own);
-        }
-        let remote = facts.dialled.unwrap_or(facts.remote);
-        if !self.options.selection.takes_ports(facts.local.port, remote.port) {
-            return Some(Reason::Deselected);
-        }
-        // Asked again only when the answer may be another.
-        let question = Some((tgid, self.processes.epoch()));
-        if state.asked != question {
-            state.asked = question;
-            if self.processes.is_agent(tgid) {
-                return Some(Reason::Own);
-            }
-            return self.processes.is_deselected(tgid).then_some(Reason::Deselected);
-        }
-        None
-    }
-
-    fn is_our_own(&self, facts: &Facts) -> bool {
-        let tgid = facts.task.tgid;
-        facts.own || (tgid != 0 && tgid == self.own_tgid)
-    }
-
-    /// Whether this is an agent's end of a connection. Two agents on a machine that traced each other would never come to
-    /// rest: the spans of what the one sends would be what the other sends.
-    fn is_an_agents(&self, facts: &Facts) -> bool {
-        self.is_our_own(facts) || self.processes.is_agent(facts.task.tgid)
-    }
-
-    fn steer(&mut self, facts: &Facts, state: &mut State, order: Order) {
+    pub(super) fn steer(&mut self, facts: &Facts, state: &mut State, order: Order) {
         if state.order != Some(order) {
             state.order = Some(order);
             self.steering.push((facts.cookie, order));

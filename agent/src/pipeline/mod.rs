@@ -1,11 +1,12 @@
 //! Records in, spans out: what joins flow, proto and trace.
 //!
-//! One record at a time: [`Pipeline`] reads it, `flow` finds its connection and calls the [`core`], which decides
-//! whether the connection is traced, which protocol is spoken (`recognise`), and makes spans of what the parser says.
+//! One record at a time: [`Pipeline`] reads it, `flow` finds its connection and calls the [`core`], which asks whether the
+//! connection is traced (`admit`) and which protocol is spoken (`recognise`), and makes spans of what the parser says.
 //! Who is at its ends, in a cluster, is `identity`'s business.
 //! What a connection's ends are to each other is `relate`'s business, what the requests of a process are to each other
 //! `family`'s, what is kept per connection is in `state`.
 
+mod admit;
 mod core;
 mod family;
 mod identity;

@@ -297,7 +297,11 @@ fn a_socket_that_the_kernel_marks_as_ours_is_not_traced() {
 fn ports_and_processes_that_were_not_asked_for_are_not_traced() {
     let except = |what: &str| Selection { except: vec![what.parse().expect("a selector")], ..Selection::default() };
     let mut by_port = World::new(Options { selection: except("port:80"), ..Options::default() });
-    Call::new(1).open(&mut by_port).get(&mut by_port, "/").close(&mut by_port);
+    let mut call = Call::new(1);
+    call.open(&mut by_port).get(&mut by_port, "/");
+    // Whoever else is selected again, the kernel does not ask for this one again.
+    assert_eq!(mode(&by_port, call.server), Some(Mode::Off));
+    call.close(&mut by_port);
     assert!(by_port.out.spans.is_empty());
     assert!(by_port.ledger.records.dropped(Stage::Trace, Reason::Deselected) > 0);
     assert_eq!(by_port.ledger.records.delivered(), 0);

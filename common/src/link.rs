@@ -8,10 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub mod evidence {
     /// Which goroutine takes from a socket and gives to it.
     pub const ROUTINES: u32 = 1 << 0;
-    /// Which thread makes another.
+    /// Which thread makes another, and which wakes another.
     pub const THREADS: u32 = 1 << 1;
-    /// Which thread wakes another.
-    pub const WAKES: u32 = 1 << 2;
 }
 
 /// What is wanted of a process, and where it is found. 12 bytes.

@@ -26,7 +26,7 @@ pub fn made(child: Task) {
 #[btf_tracepoint(function = "sched_waking")]
 pub fn wake(ctx: BtfTracePointContext) -> i32 {
     let task = kernel::current();
-    if !wants(task.tgid, evidence::WAKES) {
+    if !wants(task.tgid, evidence::THREADS) {
         return 0;
     }
     let woken = Task::argument(&ctx, 0);
@@ -35,7 +35,11 @@ pub fn wake(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: the verifier trusts the argument of the tracepoint as a task.
     let registers = unsafe { bpf_task_pt_regs(ctx.arg::<*mut _>(0)) };
-    relation(kind::WAKE, task, woken.tid(), kernel::futex(registers as *const u8));
+    let futex = kernel::futex(registers as *const u8);
+    // Who sleeps for anything else waits for no thread.
+    if futex != 0 {
+        relation(kind::WAKE, task, woken.tid(), futex);
+    }
     0
 }
 

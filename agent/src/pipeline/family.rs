@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 use wirespan_common::mode::Mode;
-use wirespan_common::record::{Routine, Touch, kind};
+use wirespan_common::record::{Relation, Routine, Touch, kind};
 
 use super::state::{Request, State};
 use crate::flow::{Facts, Nanos, Role};
@@ -206,6 +206,11 @@ impl Family {
     /// A goroutine hands a call to a client connection, or begins to write for one.
     pub(super) fn routine(&mut self, routine: &Routine) {
         self.ladder.routine(routine);
+    }
+
+    /// A thread makes or wakes another.
+    pub(super) fn related(&mut self, relation: &Relation) {
+        self.ladder.related(relation);
     }
 
     /// A connection is over.

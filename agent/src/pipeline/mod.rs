@@ -54,6 +54,8 @@ pub struct Output {
     pub steering: Vec<(Cookie, Order)>,
     /// Addresses of which it should be found out who has them.
     pub asks: Vec<IpAddr>,
+    /// Processes of which it is to be told from now on who makes and wakes which thread, or no longer.
+    pub demands: Vec<(u32, bool)>,
 }
 
 impl Pipeline {
@@ -134,6 +136,7 @@ impl Pipeline {
                 }
             },
             Record::Routine(routine) => self.core.relations.family.routine(routine),
+            Record::Relation(relation) => self.core.relations.family.related(relation),
             Record::Fact { fact: Fact::Host(host), .. } => self.core.set_host(host),
             Record::Fact { fact: Fact::Clock { boot_to_unix_ns }, .. } => self.core.set_clock(*boot_to_unix_ns),
             Record::Fact { fact: Fact::Process(process), .. } => self.core.processes.learn(process.clone()),
@@ -142,11 +145,7 @@ impl Pipeline {
             Record::Fact { fact: Fact::Pod(pod), .. } => self.core.learn_pod(pod),
             Record::Fact { fact: Fact::PodGone { uid }, .. } => self.core.processes.forget_pod(uid),
             Record::Fact { time, fact: Fact::Address(address) } => self.core.identity.learn(*time, address),
-            Record::Segment { .. }
-            | Record::Socket(_)
-            | Record::Touch(_)
-            | Record::Relation(_)
-            | Record::Fact { .. } => {}
+            Record::Segment { .. } | Record::Socket(_) | Record::Touch(_) | Record::Fact { .. } => {}
         }
     }
 
@@ -164,6 +163,7 @@ impl Pipeline {
         if !self.core.steering.is_empty() {
             out.steering.append(&mut self.core.steering);
         }
+        self.core.relations.family.ladder.take_demands(&mut out.demands);
         self.core.relations.family.count();
         for (count, n) in [
             (Count::EvictedJoins, self.core.relations.take_evicted()),

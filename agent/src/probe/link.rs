@@ -7,19 +7,11 @@ use wirespan_common::link::{Goroutines, Linked, evidence};
 
 use super::error::chain;
 
-/// What is wanted of a process, besides what it shows by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// Which thread makes another.
-    pub threads: bool,
-    /// Which thread wakes another.
-    pub wakes: bool,
-}
-
 /// All that the kernel programs are told of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Told {
-    evidence: Evidence,
+    /// Which thread makes and wakes which.
+    threads: bool,
     /// Where its goroutines are, if this is a Go program.
     goroutines: Option<Goroutines>,
 }
@@ -29,9 +21,7 @@ impl Told {
     fn to_kernel(self) -> Linked {
         let flag = |wanted, flag| if wanted { flag } else { 0 };
         Linked {
-            flags: flag(self.goroutines.is_some(), evidence::ROUTINES)
-                | flag(self.evidence.threads, evidence::THREADS)
-                | flag(self.evidence.wakes, evidence::WAKES),
+            flags: flag(self.goroutines.is_some(), evidence::ROUTINES) | flag(self.threads, evidence::THREADS),
             go: self.goroutines.unwrap_or_default(),
         }
     }
@@ -54,9 +44,9 @@ impl Links {
         Self { linked, newest, changes: 0, told: HashMap::new() }
     }
 
-    /// What is wanted of a process from now on.
-    pub(super) fn want(&mut self, tgid: u32, evidence: Evidence) {
-        let told = Told { evidence, ..self.told(tgid) };
+    /// Whether it is to be told which thread of a process makes and wakes which.
+    pub(super) fn watch_threads(&mut self, tgid: u32, is_wanted: bool) {
+        let told = Told { threads: is_wanted, ..self.told(tgid) };
         self.tell(tgid, told);
     }
 
@@ -73,7 +63,7 @@ impl Links {
 
     /// Whether a process is left of which wake-ups are wanted.
     pub(super) fn wants_wakes(&self) -> bool {
-        self.told.values().any(|told| told.evidence.wakes)
+        self.told.values().any(|told| told.threads)
     }
 
     fn told(&self, tgid: u32) -> Told {

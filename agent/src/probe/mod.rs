@@ -21,7 +21,6 @@ mod uprobe;
 pub mod verdict;
 
 pub use error::LoadError;
-pub use link::Evidence;
 pub use load::Settings;
 pub use plane::{Counts, Plane};
 pub use verdict::{Standing, Verdict};

@@ -18,7 +18,7 @@ use super::drain::Drain;
 use super::error::{LoadError, chain};
 use super::exchange::{Exchange, Sizes};
 use super::inspect::Inspector;
-use super::link::{Evidence, Links};
+use super::link::Links;
 use super::load::{self, Settings, States, Transport};
 use super::ring::Rings;
 use super::uprobe;
@@ -258,9 +258,9 @@ impl Plane {
         }
     }
 
-    /// What is told of a process from now on beside its connections, until it ends or runs another program.
-    pub fn link(&mut self, tgid: u32, evidence: Evidence) {
-        self.links.want(tgid, evidence);
+    /// Whether it is told of a process which thread makes and wakes which, until it ends or runs another program.
+    pub fn watch_threads(&mut self, tgid: u32, is_wanted: bool) {
+        self.links.watch_threads(tgid, is_wanted);
         self.watch_wakes();
     }
 

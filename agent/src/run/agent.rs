@@ -53,6 +53,9 @@ pub(crate) trait Sink {
     /// Gives the addresses of which it should be found out who has them.
     fn take_asks(&mut self, _asks: &mut Vec<IpAddr>) {}
 
+    /// Gives the processes of which it is to be told from now on who makes and wakes which thread, or no longer.
+    fn take_demands(&mut self, _demands: &mut Vec<(u32, bool)>) {}
+
     /// What is to be said besides the ledger when a report is asked for: lines, or nothing.
     fn report(&self) -> String {
         String::new()
@@ -76,6 +79,7 @@ pub(crate) struct Agent<S, K, L, C> {
     ledger: Arc<Ledger>,
     intake: Intake<K, L>,
     steering: Vec<(Cookie, Order)>,
+    demands: Vec<(u32, bool)>,
     counts: Counts,
     boot_to_unix_ns: i64,
     tick: Timer,
@@ -127,6 +131,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
             ledger,
             intake: Intake { sink, table, decisions: Vec::new(), news: Vec::new(), fact: Vec::new(), total: 0 },
             steering: Vec::new(),
+            demands: Vec::new(),
             counts: Counts::default(),
             tick: Timer::new(now, TICK_NS),
             clock_check: Timer::new(now, CLOCK_CHECK_NS),
@@ -268,6 +273,10 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
                 News::Met(tgid) => self.source.meet(tgid),
                 News::Parted(tgid) => self.source.part(tgid),
             }
+        }
+        self.intake.sink.take_demands(&mut self.demands);
+        for (tgid, is_wanted) in self.demands.drain(..) {
+            self.source.watch_threads(tgid, is_wanted);
         }
     }
 }

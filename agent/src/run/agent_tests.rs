@@ -80,6 +80,10 @@ impl Source for World {
 
     fn settle(&mut self, _: Duration) {}
 
+    fn watch_threads(&mut self, tgid: u32, is_wanted: bool) {
+        self.told.borrow_mut().push(format!("{tgid} threads {is_wanted}"));
+    }
+
     fn part(&mut self, tgid: u32) {
         self.told.borrow_mut().push(format!("{tgid} parted"));
     }

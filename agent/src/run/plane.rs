@@ -45,6 +45,10 @@ impl Source for Plane {
         Plane::settle(self, at_most);
     }
 
+    fn watch_threads(&mut self, tgid: u32, is_wanted: bool) {
+        Plane::watch_threads(self, tgid, is_wanted);
+    }
+
     fn part(&mut self, tgid: u32) {
         Plane::part(self, tgid);
     }

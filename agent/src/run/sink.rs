@@ -81,6 +81,10 @@ impl Sink for Spans {
         asks.append(&mut self.output.asks);
     }
 
+    fn take_demands(&mut self, demands: &mut Vec<(u32, bool)>) {
+        demands.append(&mut self.output.demands);
+    }
+
     fn report(&self) -> String {
         totals(self.pipeline.connection_totals())
     }
@@ -158,6 +162,10 @@ impl Sink for Recorder {
 
     fn take_asks(&mut self, asks: &mut Vec<IpAddr>) {
         asks.append(&mut self.output.asks);
+    }
+
+    fn take_demands(&mut self, demands: &mut Vec<(u32, bool)>) {
+        demands.append(&mut self.output.demands);
     }
 
     fn failure(&mut self) -> Option<Failure> {

@@ -34,6 +34,9 @@ pub(crate) trait Source {
     /// Waits until that is found out of all that were met, at most so long.
     fn settle(&mut self, at_most: Duration);
 
+    /// Whether it is to be told of a process which thread makes and wakes which.
+    fn watch_threads(&mut self, tgid: u32, is_wanted: bool);
+
     /// A process has ended, or runs another program from now on.
     fn part(&mut self, tgid: u32);
 

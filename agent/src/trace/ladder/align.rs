@@ -34,8 +34,8 @@ const STRANGE: f64 = 0.2;
 /// Of what speaks against a link, where those that follow from it would stay as they are: how much speaks against them. A
 /// request that has another's call is ready at another time for the next.
 const ALONE: f64 = 0.1;
-/// Where a call was missed and those around another show it, what speaks against that one's link weighs so many times as much.
-const MISSED: f64 = 8.0;
+/// Where others of its kind are strange, what speaks against a link weighs so many times as much.
+const COMPANY: f64 = 5.0;
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
 const UNKNOWN_STRENGTH: f64 = 0.5;
 /// Links from which plans are learnt are at least so sure.
@@ -213,15 +213,14 @@ impl Process {
         }
     }
 
-    /// How sure a link is where something that matters for it may not have been seen.
+    /// How sure a link is by what became of those around it: where one is mistaken, or was not seen, others of its kind may each be
+    /// taken for the next, and not all of them show it.
     pub(super) fn doubted(&self, key: Key, strength: f64) -> f64 {
-        if !self.calls.get(key).is_some_and(|call| self.may_have_missed(call.made)) {
-            return strength;
-        }
+        let Some(call) = self.calls.get(key) else { return strength };
         let odds = 1.0 / strength - 1.0;
         let odds = match self.strange_company(key) {
-            Some(0) => odds + STRANGE,
-            Some(_) => odds + (MISSED - 1.0) * (odds - DOUBT).max(0.0),
+            Some(0) if self.may_have_missed(call.made) => odds + STRANGE,
+            Some(_) => odds + (COMPANY - 1.0) * (odds - DOUBT).max(0.0),
             None => return strength,
         };
         1.0 / (1.0 + odds)
@@ -249,6 +248,9 @@ impl Process {
             let Some(call) = self.calls.get(key) else { return };
             let Some(ready) = self.ready_at(parent, &calls[..at], call.operation, Some(call.made)) else { return };
             steps.push((ready.history, self.step(call, (parent, &calls[..at]), &ready)));
+        }
+        for (at, &key) in calls.iter().enumerate() {
+            self.learn_handover(key, parent, &calls[..at]);
         }
         if let Some(ready) = self.ready_at(parent, &calls, ANSWER, Some(answered)) {
             steps.push((ready.history, answer(answered, &ready)));

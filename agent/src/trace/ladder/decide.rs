@@ -95,6 +95,7 @@ impl Process {
             _ => Decision { parent, candidate, is_background: false },
         };
         self.decided(key, decision);
+        self.note_decision(is_sure, self.last_used);
         if let Some(owner) = self.calls.get(key).and_then(|call| call.owner) {
             self.learn(owner);
         }

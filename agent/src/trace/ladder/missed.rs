@@ -99,6 +99,8 @@ impl Ladder {
         let begun = process.begin(0, missed.task, missed.sent, missed.opened, missed.free_since);
         let made = begun.made;
         let key = process.add(Call {
+            woken: Vec::new(),
+            crowd: 0,
             heard: Some(missed.answered),
             is_over: true,
             missed: Some(missed.destination),

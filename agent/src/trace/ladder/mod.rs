@@ -4,10 +4,11 @@
 //!
 //! - T0 [`token`]: an id that came with the request leaves with the call.
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
-//!   answers each request on a thread of its own.
+//!   answers each request on a thread of its own. [`worker`]: threads that answer what another took for them make their calls.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
 //!   is what a request did when, [`change`] another way to whom calls belong. [`wait`] knows what waits for which answers,
-//!   [`order`] who of those that wait for the same acts first, [`missed`] what was lost and shows by its answer.
+//!   [`order`] who of those that wait for the same acts first, [`handover`] what it is worth who sets a thread to work, [`missed`]
+//!   what was lost and shows by its answer.
 //!
 //! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is
 //! linked, and that is counted. The rest waits until the call's span is given away, so that what happens after the call can speak.
@@ -20,6 +21,7 @@ mod align;
 mod change;
 mod decide;
 mod goroutine;
+mod handover;
 mod missed;
 mod order;
 mod plan;
@@ -28,15 +30,17 @@ mod thread;
 mod timeline;
 mod token;
 mod wait;
+mod worker;
 
 #[cfg(test)]
 mod tests;
 
 use foldhash::HashMap;
-use wirespan_common::record::{Routine, TaskId, Touch, kind};
+use wirespan_common::record::{Relation, Routine, TaskId, Touch, kind};
 
 use self::evidence::Decision;
 use self::goroutine::Goroutines;
+use self::handover::MADE;
 pub use self::missed::{MissedCall, MissedRequest};
 use self::process::{Cause, MAX_PARENTS, Parent, Process};
 use super::ancestry::Node;
@@ -95,6 +99,8 @@ pub struct Ladder {
     contradictions: u64,
     evicted: u64,
     uncompared: u64,
+    /// Processes of which it is to be told who makes and wakes which thread, or no longer.
+    demands: Vec<(u32, bool)>,
 }
 
 impl Ladder {
@@ -108,6 +114,7 @@ impl Ladder {
         }
         let process = self.processes.entry(task.tgid).or_default();
         process.last_used = at;
+        process.demand.is_there();
         if process.open.len() >= MAX_PARENTS {
             self.evicted += 1;
             return None;
@@ -163,6 +170,7 @@ impl Ladder {
         let is_contradiction =
             proofs.into_iter().flatten().any(|(parent, _)| Some(parent) != proof.map(|proof| proof.0));
         let key = process.add(call);
+        process.worker_called(made.task.tid, key);
         let handle = Handle { tgid: made.task.tgid, key };
         if is_contradiction {
             self.contradictions += 1;
@@ -189,6 +197,7 @@ impl Ladder {
     pub fn heard(&mut self, call: Handle, task: TaskId, at: Nanos) {
         if let Some(process) = self.processes.get_mut(&call.tgid) {
             process.heard(call.key, at);
+            process.worker_heard(task.tid, call.key);
             process.took(task.tid, Cause::Answer(call.key), at);
         }
     }
@@ -221,6 +230,21 @@ impl Ladder {
         }
     }
 
+    /// A thread makes or wakes another of its process.
+    pub fn related(&mut self, relation: &Relation) {
+        let &Relation { header, task, other_tid, futex, .. } = relation;
+        if let Some(process) = self.processes.get_mut(&task.tgid) {
+            let lock = if header.kind == kind::THREAD { MADE } else { futex };
+            process.handed_over(task.tid, other_tid, lock, Nanos(header.time_ns));
+            self.demands.extend(process.demand.take_change().map(|is_on| (task.tgid, is_on)));
+        }
+    }
+
+    /// Processes of which it is to be told from now on who makes and wakes which thread, or no longer.
+    pub fn take_demands(&mut self, demands: &mut Vec<(u32, bool)>) {
+        demands.append(&mut self.demands);
+    }
+
     /// A socket is gone.
     pub fn closed(&mut self, tgid: u32, socket: Cookie) {
         if let Some(goroutines) = self.goroutines.get_mut(&tgid) {
@@ -231,6 +255,9 @@ impl Ladder {
     /// A process has ended, or runs another program.
     pub fn parted(&mut self, tgid: u32) {
         self.goroutines.remove(&tgid);
+        if let Some(process) = self.processes.get_mut(&tgid) {
+            process.demand.part();
+        }
     }
 
     fn goroutines_of(&mut self, tgid: u32) -> Option<&mut Goroutines> {
@@ -264,7 +291,9 @@ impl Ladder {
     pub fn decide(&mut self, call: Handle) -> Decision {
         let Some(process) = self.processes.get_mut(&call.tgid) else { return Decision::default() };
         self.uncompared += u64::from(process.is_exhausted());
-        process.decide(call.key)
+        let decision = process.decide(call.key);
+        self.demands.extend(process.demand.take_change().map(|is_on| (call.tgid, is_on)));
+        decision
     }
 
     /// What was decided already.

@@ -34,6 +34,8 @@ pub(super) struct History {
 pub(super) struct Step {
     /// The operation of the call; [`ANSWER`] for the answer.
     pub(super) action: u64,
+    /// How likely it is by who set the thread to work, as a natural logarithm.
+    pub(super) handed: f64,
     /// From when it could act to when it did, nanoseconds.
     pub(super) lag_ns: u64,
     /// From what may have set it off to when it acted, nanoseconds: something else that its thread took, or its connection
@@ -161,7 +163,7 @@ impl Plans {
             Some(action) => (action.beside(step), self.manner(action, step).0),
             None => (NOTHING.beside(step), self.manner(&NOTHING, step).0),
         };
-        (chance * beside).ln() + trust * manner
+        (chance * beside).ln() + trust * manner + step.handed
     }
 
     /// How likely a request gets where none was seen to get.

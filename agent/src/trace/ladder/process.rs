@@ -7,12 +7,14 @@ use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
 use super::evidence::{Decision, Doubt, Evidence};
+use super::handover::{Demand, Handover, Handovers};
 use super::missed::Kinds;
 use super::order::Order;
 use super::plan::Plans;
 use super::thread::Habit;
 use super::token::Tokens;
 use super::wait::Waits;
+use super::worker::{Shift, Workers};
 use crate::flow::{Cookie, Nanos};
 use crate::slots::{Key, Slots};
 use crate::trace::ancestry::Node;
@@ -48,6 +50,9 @@ pub(super) struct Process {
     pub(super) effort: Effort,
     pub(super) tokens: Tokens,
     pub(super) habit: Habit,
+    pub(super) workers: Workers,
+    pub(super) handovers: Handovers,
+    pub(super) demand: Demand,
     pub(super) last_used: Nanos,
 }
 
@@ -95,6 +100,10 @@ pub(super) struct Call {
     pub(super) free_since: Option<Nanos>,
     /// What the thread was busy with when it made the call.
     pub(super) cause: Option<(Nanos, Cause)>,
+    /// Who had made or woken the thread since it last did anything.
+    pub(super) woken: Vec<Handover>,
+    /// Requests that were open then.
+    pub(super) crowd: usize,
     /// When a task took its answer.
     pub(super) heard: Option<Nanos>,
     pub(super) is_over: bool,
@@ -127,12 +136,17 @@ pub(super) enum Cause {
 }
 
 /// A thread.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Thread {
     /// What it took last, the latest last.
     took: [Option<(Nanos, Cause)>; REMEMBERED],
     /// Requests that it took and that are not answered.
     pub(super) open: u32,
+    pub(super) shift: Shift,
+    /// When it last sent an answer.
+    pub(super) answered: Nanos,
+    /// Who has woken it since it last took or called anything.
+    pub(super) woken: Vec<Handover>,
 }
 
 /// What a thread took is remembered so far back: a connection is opened some turns of an event loop before it is used.
@@ -185,15 +199,21 @@ impl Process {
         }
     }
 
-    /// A thread took something.
-    pub(super) fn took(&mut self, tid: u32, cause: Cause, at: Nanos) {
+    /// What is known of a thread.
+    pub(super) fn thread(&mut self, tid: u32) -> &mut Thread {
         if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
             // Threads that are gone are not told about: begin anew.
             self.threads.clear();
         }
-        let thread = self.threads.entry(tid).or_default();
+        self.threads.entry(tid).or_default()
+    }
+
+    /// A thread took something.
+    pub(super) fn took(&mut self, tid: u32, cause: Cause, at: Nanos) {
+        let thread = self.thread(tid);
         thread.took.rotate_left(1);
         thread.took[REMEMBERED - 1] = Some((at, cause));
+        thread.woken.clear();
         if matches!(cause, Cause::Request(_)) {
             thread.open += 1;
         }
@@ -233,6 +253,8 @@ impl Process {
             tid,
             free_since,
             cause: self.cause_at(tid, made),
+            crowd: self.open.len(),
+            woken: self.threads.get(&tid).map(|thread| thread.woken.clone()).unwrap_or_default(),
             heard: None,
             is_over: false,
             owner: None,
@@ -281,6 +303,10 @@ impl Process {
                 self.habit.note(is_kept);
             }
         }
+        if began.is_some() {
+            self.worker_answered(sender, key);
+        }
+        self.follow_handovers(key);
         self.improve(key);
         self.learn_order(key);
     }

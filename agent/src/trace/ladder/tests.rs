@@ -1,7 +1,9 @@
 //! A process that answers requests and makes calls, event by event; what is linked is compared with what was meant.
 
 mod advance;
+mod handover;
 mod missed;
+mod worker;
 
 use std::collections::HashMap as Map;
 

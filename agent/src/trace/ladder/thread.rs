@@ -36,7 +36,19 @@ impl Habit {
     /// Whether the process answers each request on a thread of its own.
     #[must_use]
     pub(super) const fn is_proven(&self) -> bool {
-        self.kept >= PROVEN && self.broken * BROKEN_SHARE <= self.kept
+        self.is_kept_but_for(BROKEN_SHARE)
+    }
+
+    /// Whether it was kept often, and broken at most once in so many times.
+    #[must_use]
+    pub(super) const fn is_kept_but_for(&self, broken_share: u32) -> bool {
+        self.kept >= PROVEN && self.broken * broken_share <= self.kept
+    }
+
+    /// Whether it was broken more often than it was kept.
+    #[must_use]
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken > self.kept
     }
 }
 

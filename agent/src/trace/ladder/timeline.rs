@@ -64,6 +64,7 @@ impl Process {
     pub(super) fn step(&self, call: &Call, (parent, before): (Key, &[Key]), ready: &Ready) -> Step {
         let trigger = call.cause.map(|(at, _)| at).max(call.free_since).filter(|&at| at >= ready.since);
         Step {
+            handed: self.handed(call, parent, before),
             action: call.operation,
             lag_ns: call.made.0.saturating_sub(ready.since.0),
             trigger_ns: trigger.map(|at| call.made.0.saturating_sub(at.0)),
@@ -148,6 +149,7 @@ impl Process {
 
 pub(super) fn answer(answered: Nanos, ready: &Ready) -> Step {
     Step {
+        handed: 0.0,
         action: ANSWER,
         lag_ns: answered.0.saturating_sub(ready.since.0),
         trigger_ns: None,

@@ -1,0 +1,311 @@
+//! T2, hand-over between threads: who made a thread, or woke it, before it makes a call.
+//!
+//! A thread of an executor sleeps until somebody has work for it: whoever wakes it then is often busy with the request that the work
+//! is for. But interpreter locks and the queues of pools wake whoever waits. So it is evidence among other evidence, worth as much as
+//! each lock has proven: the kernel tells by the futex which one it was. Where threads do not wait for the calls that they make
+//! ([`super::worker`]), as those of an event loop, who wakes whom says nothing of requests.
+//!
+//! To be told of it costs each wake-up of the machine some tens of nanoseconds, so it is asked for only where links are missing, and
+//! given up again where it costs too much or tells nothing.
+
+use foldhash::HashMap;
+
+use super::process::{Call, Cause, Process, Thread};
+use crate::flow::Nanos;
+use crate::slots::Key;
+
+/// A thread was made or woken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handover {
+    /// The futex that it slept on; [`MADE`] for one that was made.
+    lock: u64,
+    /// It is the first since the thread last took or sent anything.
+    is_first: bool,
+    /// What the one who did it was busy with.
+    cause: Option<Cause>,
+}
+
+/// What the locks of a process are worth.
+#[derive(Debug, Default)]
+pub(super) struct Handovers {
+    by_lock: HashMap<u64, Seen>,
+    /// Of locks of which little was seen: later ones, first ones.
+    others: [Seen; 2],
+}
+
+/// How often a call was made for the request that the waker was busy with, while others were open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    right: u32,
+    wrong: u32,
+}
+
+/// Whether it is to be told of a process.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    is_on: bool,
+    /// What became of calls lately.
+    decided: u32,
+    unsure: u32,
+    /// Not asked for before.
+    pause_until: Nanos,
+    /// What came in this second.
+    since: Nanos,
+    records: u32,
+    /// The process is gone, as far as is known.
+    is_gone: bool,
+    change: Option<bool>,
+}
+
+/// No address of a futex: whoever made a thread.
+pub(super) const MADE: u64 = 1;
+
+/// Of what comes before a call so much is remembered.
+const MAX_REMEMBERED: usize = 8;
+/// Locks of a process. Some are made for each wait: those of which little is known are forgotten then.
+const MAX_LOCKS: usize = 1_024;
+/// A lock must have been seen so often to be kept then.
+const FEW: u32 = 16;
+/// What is known of others weighs like so many sightings.
+const WEIGHT: f64 = 4.0;
+/// Before anything was seen: nothing.
+const EXPECTED: f64 = 0.5;
+/// The most that a lock can be worth,
+const MOST: f64 = 0.98;
+/// and the least for it to count: much more than chance does, however many requests are open.
+const LEAST: f64 = 0.8;
+/// It tells something where so many requests are open.
+const TELLING: usize = 3;
+/// Counts are halved then: how many requests are open changes, and with it what chance does.
+const MAX_COUNT: u32 = 512;
+
+/// Asked for when so many calls were not sure,
+const UNSURE: u32 = 20;
+/// and one in so many.
+const UNSURE_SHARE: u32 = 20;
+/// Counts are halved then.
+const MAX_DECIDED: u32 = 400;
+/// Records of one process in a second: more cost more than links are worth.
+const MAX_RECORDS: u32 = 20_000;
+const SECOND_NS: u64 = 1_000_000_000;
+/// So long it is not asked for again.
+const PAUSE_NS: u64 = 300 * SECOND_NS;
+/// Who sets a thread to work by such a lock hands over what it is busy with.
+const STRONG: f64 = 0.97;
+/// Calls that were made while a request was open, and are looked through.
+const MAX_FOLLOWED: usize = 512;
+/// After so many calls it is seen whether it tells anything.
+const ENOUGH: u32 = 256;
+
+impl Seen {
+    fn share(self, expected: f64) -> f64 {
+        (f64::from(self.right) + WEIGHT * expected) / (f64::from(self.right) + f64::from(self.wrong) + WEIGHT)
+    }
+
+    const fn count(self) -> u32 {
+        self.right + self.wrong
+    }
+
+    const fn learn(&mut self, is_right: bool) {
+        *if is_right { &mut self.right } else { &mut self.wrong } += 1;
+        if self.count() >= MAX_COUNT {
+            (self.right, self.wrong) = (self.right / 2, self.wrong / 2);
+        }
+    }
+}
+
+impl Handovers {
+    /// How likely a call is made for whom the waker was busy with; `None` where too little is known of such a lock, or where it is
+    /// worth little.
+    fn worth(&self, handover: &Handover) -> Option<f64> {
+        let others = self.others[usize::from(handover.is_first)];
+        let known = self.by_lock.get(&handover.lock).copied().unwrap_or_default();
+        let worth = known.share(others.share(EXPECTED)).min(MOST);
+        (others.count() >= FEW && worth >= LEAST).then_some(worth)
+    }
+
+    fn learn(&mut self, handover: &Handover, is_right: bool) {
+        if self.by_lock.len() >= MAX_LOCKS && !self.by_lock.contains_key(&handover.lock) {
+            self.by_lock.retain(|_, seen| seen.count() >= FEW);
+        }
+        if self.by_lock.len() < MAX_LOCKS {
+            self.by_lock.entry(handover.lock).or_default().learn(is_right);
+        }
+        self.others[usize::from(handover.is_first)].learn(is_right);
+    }
+
+    /// Whether enough was seen to know that no lock is worth anything.
+    fn is_worthless(&self) -> bool {
+        let all = self.others[0].count() + self.others[1].count();
+        let is_good = |seen: &Seen| seen.count() >= FEW && seen.share(EXPECTED) >= LEAST;
+        all >= ENOUGH && !self.others.iter().chain(self.by_lock.values()).any(is_good)
+    }
+}
+
+impl Demand {
+    /// What became of a call.
+    fn note(&mut self, is_sure: bool) {
+        self.decided += 1;
+        self.unsure += u32::from(!is_sure);
+        if self.decided >= MAX_DECIDED {
+            (self.decided, self.unsure) = (self.decided / 2, self.unsure / 2);
+        }
+    }
+
+    fn set(&mut self, is_on: bool) {
+        if self.is_on != is_on {
+            (self.is_on, self.change) = (is_on, Some(is_on));
+        }
+    }
+
+    fn pause(&mut self, now: Nanos) {
+        self.set(false);
+        self.pause_until = Nanos(now.0.saturating_add(PAUSE_NS));
+        (self.decided, self.unsure) = (0, 0);
+    }
+
+    /// The process has ended, or runs another program: the kernel has been told.
+    pub(super) fn part(&mut self) {
+        *self = Self { is_gone: true, ..Self::default() };
+    }
+
+    /// It answers a request.
+    pub(super) const fn is_there(&mut self) {
+        self.is_gone = false;
+    }
+
+    /// Whether it is to be told from now on, if that has changed.
+    pub(super) const fn take_change(&mut self) -> Option<bool> {
+        self.change.take()
+    }
+}
+
+impl Process {
+    /// A thread made another, or woke it.
+    pub(super) fn handed_over(&mut self, by: u32, to: u32, lock: u64, at: Nanos) {
+        self.last_used = self.last_used.max(at);
+        if at.0.saturating_sub(self.demand.since.0) >= SECOND_NS {
+            (self.demand.since, self.demand.records) = (at, 0);
+        }
+        self.demand.records += 1;
+        if self.demand.is_on && self.demand.records > MAX_RECORDS {
+            self.demand.pause(at);
+        }
+        let answered = self.threads.get(&by).map_or(Nanos(0), |thread| thread.answered);
+        let own = self.cause_at(by, at).filter(|(when, _)| *when >= answered).map(|(_, cause)| cause);
+        // Who was woken for the same may pass it on.
+        let passed = self.threads.get(&by).and_then(|thread| thread.woken.iter().find(|one| one.lock == lock));
+        let cause = passed.map_or(own, |passed| passed.cause);
+        let thread = self.thread(to);
+        if lock == MADE {
+            *thread = Thread::default();
+        }
+        let is_first = thread.woken.is_empty();
+        if let Some(before) = thread.woken.iter_mut().find(|one| one.lock == lock) {
+            // It was woken for nothing before.
+            before.cause = cause;
+        } else if thread.woken.len() < MAX_REMEMBERED {
+            thread.woken.push(Handover { lock, is_first, cause });
+        }
+    }
+
+    /// What the one was busy with who set the thread to work that makes a call, and how likely the call is made for that.
+    fn best_handover(&self, call: &Call) -> Option<(Cause, f64)> {
+        if !self.workers.are_waiting() {
+            return None;
+        }
+        let known = call.woken.iter().filter_map(|handover| Some((handover.cause?, self.handovers.worth(handover)?)));
+        known.max_by(|(_, one), (_, other)| one.total_cmp(other))
+    }
+
+    /// How likely a request makes a call, by who set its thread to work: a natural logarithm.
+    pub(super) fn handed(&self, call: &Call, parent: Key, before: &[Key]) -> f64 {
+        let Some((cause, worth)) = self.best_handover(call) else { return 0.0 };
+        // One of the others has made it, if they are wrong. Some of those are out of the question, so that it is not one of all.
+        let others = (call.crowd.max(1) as f64).sqrt();
+        (if is_for(cause, parent, before) { worth } else { (1.0 - worth) / others }).ln()
+    }
+
+    /// A request was answered, and it may be known only now which calls it made itself: those that were made by threads that it set
+    /// to work are rather its own, too.
+    pub(super) fn follow_handovers(&mut self, parent: Key) {
+        let Some(request) = self.parents.get(parent) else { return };
+        let (read, Some(answered), own) = (request.read, request.answered, &request.calls) else { return };
+        let from = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made < read));
+        let is_handed = |key: &Key| {
+            self.calls.get(*key).is_some_and(|call| {
+                let best = self.best_handover(call).filter(|&(_, worth)| worth >= STRONG);
+                call.proof.is_none()
+                    && call.decision.is_none()
+                    && best.is_some_and(|(cause, _)| is_for(cause, parent, own))
+            })
+        };
+        let since = self.recent.range(from..).copied().take(MAX_FOLLOWED);
+        let since = since.take_while(|&key| self.calls.get(key).is_none_or(|call| call.made <= answered));
+        let handed: Vec<Key> = since.filter(is_handed).collect();
+        for &key in &handed {
+            self.take_over(key, parent, &handed);
+        }
+    }
+
+    /// Gives a call to a request. What was taken for it is rather the one's who seemed to have made it.
+    pub(super) fn take_over(&mut self, key: Key, parent: Key, kept: &[Key]) {
+        let Some(call) = self.calls.get(key).filter(|call| call.owner != Some(parent)) else { return };
+        let (before, operation, made) = (call.owner, call.operation, call.made);
+        let is_taken_for_it = |other: &Key| {
+            !kept.contains(other)
+                && self.calls.get(*other).is_some_and(|other| {
+                    other.operation == operation && other.proof.is_none() && other.decision.is_none()
+                })
+        };
+        let mistaken = self.calls_of(parent).iter().copied().find(is_taken_for_it);
+        self.give(key, Some(parent));
+        if let (Some(before), Some(mistaken)) = (before, mistaken)
+            && self.parents.get(before).is_some_and(|before| before.read <= made)
+        {
+            self.give(mistaken, Some(before));
+        }
+    }
+
+    /// Whose a call is, is known now.
+    pub(super) fn learn_handover(&mut self, key: Key, parent: Key, before: &[Key]) {
+        let Some(call) = self.calls.get(key).filter(|call| !call.woken.is_empty()) else { return };
+        if call.crowd < TELLING {
+            return;
+        }
+        let woken = call.woken.clone();
+        for handover in &woken {
+            if let Some(cause) = handover.cause {
+                self.handovers.learn(handover, is_for(cause, parent, before));
+            }
+        }
+    }
+
+    /// Whether a call could be linked by what was known.
+    pub(super) fn note_decision(&mut self, is_sure: bool, now: Nanos) {
+        self.demand.note(is_sure);
+        let Demand { is_on, is_gone, unsure, decided, pause_until, .. } = self.demand;
+        if is_on {
+            if self.handovers.is_worthless() || !self.workers.are_waiting() {
+                self.demand.pause(now);
+            }
+        } else if !is_gone
+            && now >= pause_until
+            && unsure >= UNSURE
+            && unsure * UNSURE_SHARE >= decided
+            && self.workers.are_waiting()
+            && self.has_many_callers()
+        {
+            self.handovers = Handovers::default();
+            self.demand.set(true);
+        }
+    }
+}
+
+/// Whether one who was busy with this was busy with a request that had made these calls.
+fn is_for(cause: Cause, parent: Key, before: &[Key]) -> bool {
+    match cause {
+        Cause::Request(request) => request == parent,
+        Cause::Answer(answer) => before.contains(&answer),
+    }
+}

@@ -1,0 +1,112 @@
+//! Threads that set others to work.
+
+use wirespan_common::record::{Header, Relation};
+
+use super::*;
+
+/// A lock on which threads wait for work.
+const QUEUE: u64 = 0x7000_1000;
+/// A lock of the interpreter, on which everybody waits.
+const INTERPRETER: u64 = 0x7000_2000;
+
+impl World {
+    fn wake(&mut self, by: u32, woken: u32, futex: u64, at: u64) {
+        let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind: kind::WAKE, cpu: 0 };
+        let relation = Relation { header, task: task(by), other_tid: woken, pad: 0, futex };
+        self.ladder.related(&relation);
+    }
+
+    fn demands(&mut self) -> Vec<(u32, bool)> {
+        let mut demands = Vec::new();
+        self.ladder.take_demands(&mut demands);
+        demands
+    }
+}
+
+/// So many requests at once, each with a thread that takes it, calls once itself, and sets a thread of the executor to work that
+/// calls once. Those wait for the interpreter, which anybody may free, and for a connection, so that they call in any order.
+fn crowd(world: &mut World, number: u64, size: u64, is_spread: bool) {
+    let start = 1_000 * S + number * S;
+    // Where they do not come at the same time, who calls is clear by when.
+    let at = |who: u64, step: u64| start + step * 20 * MS + who * if is_spread { 2 * MS } else { 10 * US };
+    let handler = |who: u64| 100 + who as u32;
+    let worker = |who: u64| 200 + ((who * 5 + number) % size) as u32;
+    let requests: Vec<_> = (0..size).map(|who| world.request(handler(who), at(who, 0))).collect();
+    for who in 0..size {
+        let call = world.call(Some(requests[who as usize]), handler(who), at(who, 0) + 50 * US, "/a/1");
+        world.hear(call, handler(who), at(who, 1));
+    }
+    for who in 0..size {
+        world.wake(handler(who), worker(who), QUEUE, at(who, 1) + 5 * US);
+        world.wake(handler((who + 1 + number) % size), worker(who), INTERPRETER, at(who, 1) + 6 * US);
+    }
+    let mut order: Vec<u64> = (0..size).collect();
+    if !is_spread {
+        order.sort_by_key(|&who| (who * 3 + number * 5) % size);
+    }
+    for (place, &who) in order.iter().enumerate() {
+        let sent = if is_spread { at(who, 1) + 50 * US } else { start + 40 * MS + place as u64 * 100 * US };
+        let call = world.call(Some(requests[who as usize]), worker(who), sent, "/b/1");
+        world.hear(call, worker(who), start + 200 * MS);
+    }
+    for who in 0..size {
+        world.answer(requests[who as usize], start + 201 * MS + who * 10 * US);
+    }
+}
+
+#[test]
+fn whoever_sets_a_thread_to_work_is_believed_as_far_as_the_lock_has_proven() {
+    let mut world = World::default();
+    for number in 0..40 {
+        crowd(&mut world, number, if number < 20 { 1 } else { 4 }, true);
+        assert_eq!(world.score().wrong, 0);
+    }
+    let mut score = Score::default();
+    for number in 40..60 {
+        crowd(&mut world, number, 8, false);
+        let more = world.score();
+        score = Score {
+            right: score.right + more.right,
+            wrong: score.wrong + more.wrong,
+            missing: score.missing + more.missing,
+        };
+    }
+    assert!(score.wrong == 0 && score.right >= 310, "{score:?} of 320");
+}
+
+#[test]
+fn it_is_asked_for_where_links_are_missing_and_given_up_where_it_costs_too_much() {
+    let mut world = World::default();
+    let mut number = 0;
+    let mut demands = Vec::new();
+    while demands.is_empty() && number < 40 {
+        crowd(&mut world, number, 8, false);
+        world.score();
+        demands = world.demands();
+        number += 1;
+    }
+    assert_eq!(demands, [(TGID, true)], "after {number} crowds");
+    let start = 1_000 * S + number * S;
+    (0..=25_000).for_each(|wake| world.wake(100, 200, INTERPRETER, start + wake * 10 * US));
+    assert_eq!(world.demands(), [(TGID, false)]);
+    // It is not asked for again at once.
+    (number + 1..number + 10).for_each(|number| {
+        crowd(&mut world, number, 8, false);
+        world.score();
+    });
+    assert_eq!(world.demands(), []);
+}
+
+#[test]
+fn of_a_process_that_is_gone_nothing_is_asked_for() {
+    let mut world = World::default();
+    let mut waiting = Vec::new();
+    for number in 0..40 {
+        crowd(&mut world, number, 8, false);
+        waiting.append(&mut world.calls);
+    }
+    world.ladder.parted(TGID);
+    world.calls = waiting;
+    world.score();
+    assert_eq!(world.demands(), []);
+}

@@ -166,6 +166,11 @@ impl Process {
         let parent = self.parents.get(owner)?;
         let at = position(&parent.calls, key);
         let doubt = self.doubt(key)?;
+        // Whatever was learnt of such requests may be wrong, and only those that are alone show it.
+        if call.crowd == 1 && self.is_alone(owner, call) {
+            let strength = (1.0 / (1.0 + DOUBT + self.orphan_share(call.operation))).min(MAX_STRENGTH);
+            return Some((Evidence { parent: parent.node, tier: Method::Alignment, strength }, doubt));
+        }
         let mut odds = doubt.here;
         if parent.answered.is_some() && self.plans.is_settled(parent.operation) && !self.is_plain(owner) {
             odds += STRANGE;
@@ -175,7 +180,7 @@ impl Process {
         let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
         // Nothing was ever seen of what such requests do: there is nothing that could contradict.
         let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
-        if self.plans.seen(ready.history) == 0 && !self.is_alone(owner, call) {
+        if self.plans.seen(ready.history) == 0 {
             strength = strength.min(UNKNOWN_STRENGTH);
         }
         Some((Evidence { parent: parent.node, tier: Method::Alignment, strength }, doubt))

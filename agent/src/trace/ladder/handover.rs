@@ -60,7 +60,7 @@ pub(super) struct Demand {
 /// No address of a futex: whoever made a thread.
 pub(super) const MADE: u64 = 1;
 
-/// Of what comes before a call so much is remembered.
+/// Of what comes before a call so many wake-ups are remembered, the first ones.
 const MAX_REMEMBERED: usize = 8;
 /// Locks of a process. Some are made for each wait: those of which little is known are forgotten then.
 const MAX_LOCKS: usize = 1_024;
@@ -132,6 +132,11 @@ impl Handovers {
             self.by_lock.entry(handover.lock).or_default().learn(is_right);
         }
         self.others[usize::from(handover.is_first)].learn(is_right);
+    }
+
+    /// Whether nothing was ever learnt: of most processes it is not told who wakes whom.
+    const fn is_empty(&self) -> bool {
+        self.others[0].count() + self.others[1].count() == 0
     }
 
     /// Whether enough was seen to know that no lock is worth anything.
@@ -229,6 +234,9 @@ impl Process {
     /// A request was answered, and it may be known only now which calls it made itself: those that were made by threads that it set
     /// to work are rather its own, too.
     pub(super) fn follow_handovers(&mut self, parent: Key) {
+        if self.handovers.is_empty() {
+            return;
+        }
         let Some(request) = self.parents.get(parent) else { return };
         let (read, Some(answered), own) = (request.read, request.answered, &request.calls) else { return };
         let from = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made < read));

@@ -107,7 +107,7 @@ impl Process {
         let (operation, node, Some(answered)) = (request.operation, request.node, request.answered) else { return };
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         thread.answered = answered;
-        let shift = std::mem::take(&mut thread.shift);
+        let mut shift = std::mem::take(&mut thread.shift);
         let read = request.read;
         let is_within = |&key: &Key| self.calls.get(key).is_some_and(|call| call.made >= read && call.made <= answered);
         let is_whole =
@@ -132,6 +132,9 @@ impl Process {
             let evidence = Evidence { parent: node, tier: Method::Thread, strength: STRENGTH };
             shift.calls.iter().for_each(|&key| self.prove_late(key, parent, evidence));
         }
+        // Its memory is used again.
+        shift.calls.clear();
+        self.thread(tid).shift.calls = shift.calls;
     }
 
     /// What calls ask, in their order.

@@ -268,15 +268,16 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         for Decision { tgid, taken } in self.intake.decisions.drain(..) {
             self.source.select(tgid, taken);
         }
+        // Before it is said which processes are gone: of those nothing must be left.
+        self.intake.sink.take_demands(&mut self.demands);
+        for (tgid, is_wanted) in self.demands.drain(..) {
+            self.source.watch_threads(tgid, is_wanted);
+        }
         for news in self.intake.news.drain(..) {
             match news {
                 News::Met(tgid) => self.source.meet(tgid),
                 News::Parted(tgid) => self.source.part(tgid),
             }
-        }
-        self.intake.sink.take_demands(&mut self.demands);
-        for (tgid, is_wanted) in self.demands.drain(..) {
-            self.source.watch_threads(tgid, is_wanted);
         }
     }
 }

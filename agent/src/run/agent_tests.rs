@@ -28,6 +28,8 @@ struct World {
     told: Rc<RefCell<Vec<String>>>,
     /// What the sink wants.
     wanted: Rc<RefCell<Vec<(Cookie, Order)>>>,
+    /// Of whom it wants to know who makes and wakes which thread.
+    demanded: Rc<RefCell<Vec<(u32, bool)>>>,
     /// What the sink got.
     got: Rc<RefCell<Vec<String>>>,
 }
@@ -108,6 +110,10 @@ impl Sink for World {
 
     fn flush(&mut self, steering: &mut Vec<(Cookie, Order)>) {
         steering.append(&mut self.wanted.borrow_mut());
+    }
+
+    fn take_demands(&mut self, demands: &mut Vec<(u32, bool)>) {
+        demands.append(&mut self.demanded.borrow_mut());
     }
 }
 
@@ -321,6 +327,15 @@ fn the_source_is_told_what_to_copy_and_whom_to_leave_out() {
     let got = world.step(&mut agent, &[task(kind::EXEC, 5, 7), segment(6, 7, 0)]);
     assert_eq!(got, ["5 task 7", "6 process p7 deselected", "6 segment"]);
     assert_eq!(world.told.take(), ["3 Opaque", "7 false", "7 parted"]);
+}
+
+#[test]
+fn of_a_process_that_has_ended_no_threads_are_watched() {
+    let world = World::default();
+    let (mut agent, _) = world.agent(&[]);
+    world.demanded.borrow_mut().extend([(7, true), (8, true)]);
+    world.step(&mut agent, &[task(kind::EXIT, 5, 7)]);
+    assert_eq!(world.told.take(), ["7 threads true", "8 threads true", "7 parted"], "the end comes last");
 }
 
 #[test]

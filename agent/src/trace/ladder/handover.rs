@@ -90,6 +90,8 @@ const MAX_RECORDS: u32 = 20_000;
 const SECOND_NS: u64 = 1_000_000_000;
 /// So long it is not asked for again.
 const PAUSE_NS: u64 = 300 * SECOND_NS;
+/// Of a process that answers nobody and calls nobody for so long nothing is to be told.
+const UNUSED_NS: u64 = 10 * SECOND_NS;
 /// Who sets a thread to work by such a lock hands over what it is busy with.
 const STRONG: f64 = 0.97;
 /// Calls that were made while a request was open, and are looked through.
@@ -163,10 +165,16 @@ impl Demand {
         }
     }
 
-    fn pause(&mut self, now: Nanos) {
+    /// No longer. It is asked for again where links are missing,
+    pub(super) fn stop(&mut self) {
         self.set(false);
-        self.pause_until = Nanos(now.0.saturating_add(PAUSE_NS));
         (self.decided, self.unsure) = (0, 0);
+    }
+
+    /// but not before some time.
+    fn pause(&mut self, now: Nanos) {
+        self.stop();
+        self.pause_until = Nanos(now.0.saturating_add(PAUSE_NS));
     }
 
     /// The process has ended, or runs another program: the kernel has been told.
@@ -188,13 +196,15 @@ impl Demand {
 impl Process {
     /// A thread made another, or woke it.
     pub(super) fn handed_over(&mut self, by: u32, to: u32, lock: u64, at: Nanos) {
-        self.last_used = self.last_used.max(at);
         if at.0.saturating_sub(self.demand.since.0) >= SECOND_NS {
             (self.demand.since, self.demand.records) = (at, 0);
         }
         self.demand.records += 1;
         if self.demand.is_on && self.demand.records > MAX_RECORDS {
             self.demand.pause(at);
+        }
+        if at.0.saturating_sub(self.last_used.0) > UNUSED_NS {
+            self.demand.stop();
         }
         let answered = self.threads.get(&by).map_or(Nanos(0), |thread| thread.answered);
         let own = self.cause_at(by, at).filter(|(when, _)| *when >= answered).map(|(_, cause)| cause);

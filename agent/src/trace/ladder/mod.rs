@@ -318,12 +318,18 @@ impl Ladder {
     }
 
     fn make_room(&mut self, now: Nanos) {
-        self.processes.retain(|_, process| now.0.saturating_sub(process.last_used.0) <= IDLE_NS);
+        let is_idle = |process: &Process| now.0.saturating_sub(process.last_used.0) > IDLE_NS;
+        let mut gone: Vec<_> = self.processes.extract_if(|_, process| is_idle(process)).collect();
         if self.processes.len() >= MAX_PROCESSES
-            && let Some(oldest) = self.processes.iter().map(|(&tgid, process)| (process.last_used, tgid)).min()
+            && let Some((_, oldest)) = self.processes.iter().map(|(&tgid, process)| (process.last_used, tgid)).min()
         {
-            self.processes.remove(&oldest.1);
+            gone.extend(self.processes.remove_entry(&oldest));
             self.evicted += 1;
+        }
+        // Nobody wants to know any more what the kernel was asked for.
+        for (tgid, mut process) in gone {
+            process.demand.stop();
+            self.demands.extend(process.demand.take_change().map(|is_on| (tgid, is_on)));
         }
     }
 }

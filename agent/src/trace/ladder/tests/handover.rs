@@ -74,19 +74,42 @@ fn whoever_sets_a_thread_to_work_is_believed_as_far_as_the_lock_has_proven() {
     assert!(score.wrong == 0 && score.right >= 310, "{score:?} of 320");
 }
 
-#[test]
-fn it_is_asked_for_where_links_are_missing_and_given_up_where_it_costs_too_much() {
+/// A process of which it is asked for, and how many crowds that took.
+fn asked_for() -> (World, u64) {
     let mut world = World::default();
-    let mut number = 0;
-    let mut demands = Vec::new();
-    while demands.is_empty() && number < 40 {
+    let number = (0..40).find(|&number| {
         crowd(&mut world, number, 8, false);
         world.score();
-        demands = world.demands();
-        number += 1;
+        world.demands() == [(TGID, true)]
+    });
+    (world, number.expect("calls that are not sure"))
+}
+
+#[test]
+fn it_is_no_longer_asked_for_of_a_process_that_does_nothing() {
+    let (mut world, number) = asked_for();
+    let last = 1_000 * S + number * S + 201 * MS;
+    (1..9).for_each(|second| world.wake(100, 200, INTERPRETER, last + second * S));
+    assert_eq!(world.demands(), []);
+    world.wake(100, 200, INTERPRETER, last + 12 * S);
+    assert_eq!(world.demands(), [(TGID, false)]);
+}
+
+#[test]
+fn it_is_no_longer_asked_for_of_a_process_that_is_forgotten() {
+    let (mut world, number) = asked_for();
+    let later = 1_000 * S + number * S + IDLE_NS + S;
+    for tgid in 1_000..1_000 + MAX_PROCESSES as u32 {
+        let node = world.nodes.insert(());
+        world.ladder.received(node, Cookie(u64::from(tgid)), TaskId { tid: tgid, tgid }, Nanos(later));
     }
-    assert_eq!(demands, [(TGID, true)], "after {number} crowds");
-    let start = 1_000 * S + number * S;
+    assert_eq!(world.demands(), [(TGID, false)]);
+}
+
+#[test]
+fn it_is_asked_for_where_links_are_missing_and_given_up_where_it_costs_too_much() {
+    let (mut world, number) = asked_for();
+    let start = 1_000 * S + number * S + S;
     (0..=25_000).for_each(|wake| world.wake(100, 200, INTERPRETER, start + wake * 10 * US));
     assert_eq!(world.demands(), [(TGID, false)]);
     // It is not asked for again at once.

@@ -7,6 +7,7 @@ forks     each request is read by one process, and the call and the answer are m
 splits    threads read requests; two others make the calls and answer
 shares    a thread for each connection, one connection to the backend for all of them
 batches   ten requests become one call
+executes  a thread for each connection, whose calls are made by the threads of an executor
 
 Each request for /work/X makes a call for /call/X, and is answered with the process id of who takes it.
 """
@@ -15,6 +16,7 @@ import queue
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 
 def connect():
@@ -145,6 +147,22 @@ def batches():
     read_into(work)
 
 
+def executes():
+    executor, upstreams = ThreadPoolExecutor(max_workers=10), threading.local()
+
+    def work_off(name):
+        if not hasattr(upstreams, "own"):
+            upstreams.own = connect()
+        call(upstreams.own, name)
+
+    def serve_by_others(connection):
+        while request := head(connection):
+            executor.submit(work_off, token(request)).result()
+            answer(connection)
+
+    accept(serve_by_others)
+
+
 how, backend = sys.argv[1], int(sys.argv[2])
 if how == "inherits":
     serve(socket.socket(fileno=int(sys.argv[3])))
@@ -152,4 +170,4 @@ else:
     listener = socket.create_server(("127.0.0.1", 0))
     print("listening on", listener.getsockname()[1], flush=True)
     {"threads": lambda: accept(serve), "passes": passes, "execs": execs, "forks": forks, "splits": splits,
-     "shares": shares, "batches": batches}[how]()
+     "shares": shares, "batches": batches, "executes": executes}[how]()

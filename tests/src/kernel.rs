@@ -24,6 +24,23 @@ pub fn held_by(pid: u32) -> Held {
     texts.flat_map(|text| text.lines().filter_map(object).collect::<Vec<_>>()).collect()
 }
 
+/// How many links a process holds: what is attached.
+#[must_use]
+#[track_caller]
+pub fn links(pid: u32) -> usize {
+    held_by(pid).iter().filter(|(what, _)| *what == "link").count()
+}
+
+/// Waits until a process holds so many.
+#[track_caller]
+pub fn wait_for_links(pid: u32, expect: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while links(pid) != expect {
+        assert!(Instant::now() < deadline, "{} links instead of {expect}", links(pid));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Waits until none of these objects exists any more. The kernel frees them a moment after their last user is gone.
 #[track_caller]
 pub fn wait_gone(held: &Held) {

@@ -20,6 +20,7 @@ pub mod netns;
 pub mod port;
 pub mod raw;
 pub mod receiver;
+pub mod recording;
 pub mod scrape;
 pub mod servers;
 pub mod span;

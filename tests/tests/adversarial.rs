@@ -5,14 +5,15 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
-use wirespan_tests::agent::Agent;
+use wirespan_tests::agent::{Agent, binary};
 use wirespan_tests::child::{Child, Program};
 use wirespan_tests::raw::Wire;
 use wirespan_tests::span::{Kind, Span};
-use wirespan_tests::{PATIENCE, apps, port};
+use wirespan_tests::temp::TempDir;
+use wirespan_tests::{PATIENCE, apps, kernel, port, recording};
 
 /// Clients that ask at the same time, and how often each asks.
 const CLIENTS: usize = 10;
@@ -43,7 +44,7 @@ impl Drop for Stepped {
 
 /// An application of `adversarial.py` with its backend.
 struct Site {
-    _app: Child,
+    app: Child,
     port: u16,
     backend: u16,
 }
@@ -62,7 +63,7 @@ impl Site {
         let app = app.args([how, &backend.to_string()]).start();
         let said = app.wait_out("listening on");
         let port = said.rsplit(' ').next().and_then(|port| port.trim().parse().ok()).expect("a port");
-        Self { _app: app, port, backend }
+        Self { app, port, backend }
     }
 
     /// All clients ask at the same moment, again and again. Gives for each path the process that took it, as the answer says.
@@ -203,6 +204,36 @@ fn one_connection_to_the_backend_for_everybody() {
 #[test]
 fn a_call_that_is_made_for_ten_requests_is_nobodys() {
     assert_eq!(links("batches", REQUESTS), Links { none: REQUESTS, ..Links::default() });
+}
+
+#[test]
+fn an_executor_whose_threads_others_set_to_work() {
+    assert_eq!(links("executes", CLIENTS * REQUESTS).wrong, 0);
+}
+
+#[test]
+fn who_wakes_whom_is_told_of_an_executor_while_it_lives_and_of_nobody_else() {
+    let site = Site::start("executes");
+    let files = TempDir::new("executor");
+    let file = files.path().join("session");
+    // This process would be watched as well: it answers and calls.
+    let only = format!("pid:{}", site.app.pid());
+    let recorder = Program::new(binary()).args(["record", "--only", &only]).arg(&file).start();
+    recorder.wait_err("ready:");
+    let before = kernel::links(recorder.pid());
+    // Whose the calls are is not sure: all are made at the same moment, by threads that take no requests.
+    let deadline = Instant::now() + PATIENCE;
+    while kernel::links(recorder.pid()) == before {
+        assert!(Instant::now() < deadline, "nobody asked for it");
+        site.load();
+    }
+    assert_eq!(kernel::links(recorder.pid()), before + 1);
+    site.load();
+    let app = site.app.pid();
+    let _ = site.app.stop();
+    kernel::wait_for_links(recorder.pid(), before);
+    let _ = recorder.stop().well();
+    assert!(recording::count(&file, recording::WAKE, app) > 0);
 }
 
 #[test]

@@ -291,6 +291,7 @@ impl Family {
 
     /// Time has passed: spans that have waited long enough go.
     pub(super) fn tick(&mut self, now: Nanos, out: &mut Vec<Span>) {
+        self.ladder.tick(now);
         while self.held.front().is_some_and(|held| held.until <= now) {
             self.release_first(out);
         }

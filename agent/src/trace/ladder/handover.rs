@@ -91,7 +91,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// So long it is not asked for again.
 const PAUSE_NS: u64 = 300 * SECOND_NS;
 /// Of a process that answers nobody and calls nobody for so long nothing is to be told.
-const UNUSED_NS: u64 = 10 * SECOND_NS;
+pub(super) const UNUSED_NS: u64 = 10 * SECOND_NS;
 /// Who sets a thread to work by such a lock hands over what it is busy with.
 const STRONG: f64 = 0.97;
 /// Calls that were made while a request was open, and are looked through.
@@ -202,9 +202,6 @@ impl Process {
         self.demand.records += 1;
         if self.demand.is_on && self.demand.records > MAX_RECORDS {
             self.demand.pause(at);
-        }
-        if at.0.saturating_sub(self.last_used.0) > UNUSED_NS {
-            self.demand.stop();
         }
         let answered = self.threads.get(&by).map_or(Nanos(0), |thread| thread.answered);
         let own = self.cause_at(by, at).filter(|(when, _)| *when >= answered).map(|(_, cause)| cause);

@@ -40,7 +40,7 @@ use wirespan_common::record::{Relation, Routine, TaskId, Touch, kind};
 
 use self::evidence::Decision;
 use self::goroutine::Goroutines;
-use self::handover::MADE;
+use self::handover::{MADE, UNUSED_NS};
 pub use self::missed::{MissedCall, MissedRequest};
 use self::process::{Cause, MAX_PARENTS, Parent, Process};
 use super::ancestry::Node;
@@ -54,6 +54,9 @@ pub const THRESHOLD: f64 = 0.95;
 const MAX_PROCESSES: usize = 4_096;
 /// A process that did nothing for so long is forgotten.
 const IDLE_NS: u64 = 300_000_000_000;
+
+/// So often it is looked which processes do nothing.
+const LOOK_NS: u64 = 1_000_000_000;
 
 /// A request or a call in the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,8 @@ pub struct Ladder {
     uncompared: u64,
     /// Processes of which it is to be told who makes and wakes which thread, or no longer.
     demands: Vec<(u32, bool)>,
+    /// When it is looked next which processes do nothing.
+    next_look: Nanos,
 }
 
 impl Ladder {
@@ -237,6 +242,20 @@ impl Ladder {
             let lock = if header.kind == kind::THREAD { MADE } else { futex };
             process.handed_over(task.tid, other_tid, lock, Nanos(header.time_ns));
             self.demands.extend(process.demand.take_change().map(|is_on| (task.tgid, is_on)));
+        }
+    }
+
+    /// Time has passed: of processes that do nothing it need not be told any more who wakes whom.
+    pub fn tick(&mut self, now: Nanos) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = Nanos(now.0.saturating_add(LOOK_NS));
+        for (&tgid, process) in &mut self.processes {
+            if now.0.saturating_sub(process.last_used.0) > UNUSED_NS {
+                process.demand.stop();
+                self.demands.extend(process.demand.take_change().map(|is_on| (tgid, is_on)));
+            }
         }
     }
 

@@ -89,9 +89,9 @@ fn asked_for() -> (World, u64) {
 fn it_is_no_longer_asked_for_of_a_process_that_does_nothing() {
     let (mut world, number) = asked_for();
     let last = 1_000 * S + number * S + 201 * MS;
-    (1..9).for_each(|second| world.wake(100, 200, INTERPRETER, last + second * S));
+    world.ladder.tick(Nanos(last + 9 * S));
     assert_eq!(world.demands(), []);
-    world.wake(100, 200, INTERPRETER, last + 12 * S);
+    world.ladder.tick(Nanos(last + 12 * S));
     assert_eq!(world.demands(), [(TGID, false)]);
 }
 

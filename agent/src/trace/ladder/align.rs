@@ -9,6 +9,7 @@
 
 use super::change::MAX_COMPARED;
 use super::evidence::{Doubt, Evidence};
+use super::memo::Memo;
 use super::plan::ANSWER;
 use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
 use super::timeline::{USUAL_SPREAD, answer, position};
@@ -120,6 +121,7 @@ impl Process {
         };
         if let Some(parent) = before.and_then(|before| self.parents.get_mut(before)) {
             parent.calls.retain(|&other| other != key);
+            parent.plain.set(None);
         }
         let at = owner.and_then(|owner| self.parents.get(owner)).map(|parent| {
             let is_earlier = |&other: &Key| self.calls.get(other).is_some_and(|other| other.made <= made);
@@ -130,6 +132,7 @@ impl Process {
                 parent.is_blurred = true;
             } else {
                 parent.calls.insert(at, key);
+                parent.plain.set(None);
             }
         }
     }
@@ -196,13 +199,13 @@ impl Process {
         let step = self.step(call, (owner, &parent.calls[..at]), &ready);
         // The less usual a step is, the likelier there is something else to it.
         let surprise = self.plans.surprise(ready.history, &step, self.trust()).unwrap_or(0.0) - USUAL_SPREAD;
-        let (mut alone, mut together) = (0.0, 0.0);
-        for change in self.changes(key) {
-            let odds = self.gain(&change).total.min(0.0).exp();
+        let (mut alone, mut together, mut memo) = (0.0, 0.0, Memo::new(self));
+        for change in self.changes(key, &mut memo) {
+            let odds = self.gain(&change, &mut memo).total.min(0.0).exp();
             *if change.is_of_one() { &mut alone } else { &mut together } += odds;
         }
         let without: Vec<Key> = parent.calls.iter().copied().filter(|&other| other != key).collect();
-        let lost = self.likelihood(owner, &without) - self.likelihood(owner, &parent.calls);
+        let lost = self.likelihood_from(owner, &without, at) - memo.likelihood_from(owner, at);
         let nobodys = (lost + self.nobodys(call)).exp();
         let here = DOUBT * surprise.max(0.0).exp() + alone + together + nobodys;
         Some(Doubt { here, after: together + ALONE * alone })
@@ -263,6 +266,7 @@ impl Process {
         if let Some(request) = self.parents.get_mut(parent) {
             request.is_blurred = true;
         }
+        self.lessons = self.lessons.wrapping_add(1);
         self.learn_waits(operation, &calls, answered);
         let trust = self.trust();
         for (history, step) in &steps {
@@ -288,8 +292,6 @@ impl Process {
     /// Whether nobody else could have made a call.
     fn is_alone(&self, owner: Key, call: &Call) -> bool {
         let others = self.open.iter().chain(&self.closed).filter(|&&other| other != owner);
-        !others
-            .filter_map(|&other| self.parents.get(other))
-            .any(|other| other.read <= call.made && other.answered.is_none_or(|answered| answered >= call.made))
+        !others.filter_map(|&other| self.parents.get(other)).any(|other| other.is_open_at(call.made))
     }
 }

@@ -1,7 +1,9 @@
 //! Other ways to whom calls belong, and how much likelier everything would be.
 
-use super::process::Process;
+use super::memo::Memo;
+use super::process::{Call, Process};
 use super::timeline::{IMPOSSIBLE, position};
+use crate::flow::Nanos;
 use crate::slots::Key;
 
 /// Calls of the same kind that one is compared with, earlier and later ones each.
@@ -20,18 +22,10 @@ const HOPELESS: f64 = -8.0;
 /// Another way to whom calls belong.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
-    Move {
-        key: Key,
-        to: Key,
-        and_all_after: bool,
-    },
+    /// Of a call, or of all of its owner's from it on. `loss` is what that makes of the owner, as a natural logarithm.
+    Move { key: Key, to: Key, and_all_after: bool, loss: f64 },
     /// So many calls of each, from these on. `between` others of the kind were made between them.
-    Exchange {
-        key: Key,
-        with: Key,
-        count: usize,
-        between: usize,
-    },
+    Exchange { key: Key, with: Key, count: usize, between: usize },
 }
 
 /// How much likelier everything is after a change, as natural logarithms.
@@ -63,27 +57,55 @@ struct Outcome {
 
 impl Process {
     /// Other ways to whom a call and those around it belong.
-    pub(super) fn changes(&self, key: Key) -> Vec<Change> {
+    pub(super) fn changes(&self, key: Key, memo: &mut Memo<'_>) -> Vec<Change> {
         let Some((call, owner)) = self.calls.get(key).and_then(|call| Some((call, call.owner?))) else {
             return Vec::new();
         };
         let Some(mine) = self.parents.get(owner) else { return Vec::new() };
+        let Some(at) = mine.calls.iter().position(|&other| other == key) else { return Vec::new() };
+        let Some(ready) = memo.ready(owner, at) else { return Vec::new() };
         let mut changes = Vec::new();
-        for rival in call.rivals.into_iter().flatten().filter(|&rival| rival != owner) {
-            changes.push(Change::Move { key, to: rival, and_all_after: false });
-            if mine.calls.last() != Some(&key) && self.is_free_from(&mine.calls, key) {
-                changes.push(Change::Move { key, to: rival, and_all_after: true });
-            }
-        }
-        let Some(ready) = self.ready_before(owner, &mine.calls, key) else { return changes };
+        self.add_moves((key, owner), &mine.calls, at, &mut changes, memo);
         let at =
             self.recent.partition_point(|&other| self.calls.get(other).is_some_and(|other| other.made < call.made));
         let earlier = self.recent.range(..at).rev().take(MAX_LOOKED_AT);
         let later = self.recent.range(at..).take(MAX_LOOKED_AT);
         let is_waiting = |other: &&Key| self.calls.get(**other).is_some_and(|other| other.made >= ready.since);
-        self.add_neighbours(key, owner, earlier.take_while(is_waiting), &mut changes);
-        self.add_neighbours(key, owner, later.filter(|&&other| other != key), &mut changes);
+        self.add_neighbours(key, owner, earlier.take_while(is_waiting), &mut changes, memo);
+        self.add_neighbours(key, owner, later.filter(|&&other| other != key), &mut changes, memo);
         changes
+    }
+
+    /// Adds the ways in which a call, or all from it on, can be another's that might have made it.
+    fn add_moves(
+        &self,
+        (key, owner): (Key, Key),
+        mine: &[Key],
+        at: usize,
+        changes: &mut Vec<Change>,
+        memo: &mut Memo<'_>,
+    ) {
+        let (Some(call), Some(ready)) = (self.calls.get(key), memo.ready(owner, at)) else { return };
+        let is_free_after = at + 1 < mine.len() && self.is_free_from(mine, key);
+        for and_all_after in [false, true].into_iter().take(1 + usize::from(is_free_after)) {
+            let rest = if and_all_after { &[] } else { &mine[at + 1..] };
+            let loss = self.likelihood_from(owner, &[&mine[..at], rest].concat(), at) - memo.likelihood_from(owner, at);
+            for to in call.rivals.into_iter().flatten().filter(|&rival| rival != owner) {
+                // Who did all that is usual is no likelier with one more: it is looked at no further than that one.
+                if !self.is_plain(to) || loss + self.joining(call, to, ready.since) > HOPELESS {
+                    changes.push(Change::Move { key, to, and_all_after, loss });
+                }
+            }
+        }
+    }
+
+    /// How likely a call is another's besides all that this one has, by when it could make it and since when its owner could.
+    fn joining(&self, call: &Call, to: Key, mine: Nanos) -> f64 {
+        let theirs = self.calls_of(to);
+        let at = theirs.partition_point(|&key| self.calls.get(key).is_some_and(|other| other.made <= call.made));
+        let Some(ready) = self.ready_at(to, &theirs[..at], call.operation, Some(call.made)) else { return IMPOSSIBLE };
+        let step = self.step(call, (to, &theirs[..at]), &ready);
+        self.plans.likelihood(ready.history, &step, self.trust()) + self.first(ready.since, mine, call.made)
     }
 
     /// Adds the ways in which a call can be exchanged with the nearest of its kind.
@@ -93,10 +115,11 @@ impl Process {
         owner: Key,
         others: impl Iterator<Item = &'a Key>,
         changes: &mut Vec<Change>,
+        memo: &mut Memo<'_>,
     ) {
         let mut rank = 0;
         for &other in others {
-            rank += usize::from(self.add_exchanges(key, owner, other, rank, changes));
+            rank += usize::from(self.add_exchanges((key, owner), (other, rank), changes, memo));
             if rank >= MAX_NEIGHBOURS {
                 break;
             }
@@ -104,15 +127,21 @@ impl Process {
     }
 
     /// The ways in which a call can be exchanged with another.
-    pub(super) fn exchanges(&self, key: Key, owner: Key, other: Key) -> Vec<Change> {
+    pub(super) fn exchanges(&self, key: Key, owner: Key, other: Key, memo: &mut Memo<'_>) -> Vec<Change> {
         let mut changes = Vec::new();
-        self.add_exchanges(key, owner, other, 0, &mut changes);
+        self.add_exchanges((key, owner), (other, 0), &mut changes, memo);
         changes
     }
 
     /// Adds the ways in which a call can be exchanged with another, with so many of the kind between them; whether they are of
     /// the same kind.
-    fn add_exchanges(&self, key: Key, owner: Key, with: Key, between: usize, changes: &mut Vec<Change>) -> bool {
+    fn add_exchanges(
+        &self,
+        (key, owner): (Key, Key),
+        (with, between): (Key, usize),
+        changes: &mut Vec<Change>,
+        memo: &mut Memo<'_>,
+    ) -> bool {
         let (Some(call), Some(other)) = (self.calls.get(key), self.calls.get(with)) else { return false };
         if other.operation != call.operation || other.proof.is_some() {
             return false;
@@ -123,9 +152,12 @@ impl Process {
             return false;
         }
         // Each must have been ready for the other's call.
-        let (Some(my_ready), Some(their_ready)) =
-            (self.ready_before(owner, &mine.calls, key), self.ready_before(theirs, &their.calls, with))
-        else {
+        // Neither can have made the other's call before it came, or after it was answered.
+        if !mine.is_open_at(other.made) || !their.is_open_at(call.made) {
+            return true;
+        }
+        let (my_at, their_at) = (position(&mine.calls, key), position(&their.calls, with));
+        let (Some(my_ready), Some(their_ready)) = (memo.ready(owner, my_at), memo.ready(theirs, their_at)) else {
             return false;
         };
         if my_ready.since > other.made || their_ready.since > call.made {
@@ -137,7 +169,10 @@ impl Process {
         if order > OUT_OF_ORDER && !mine.is_vague && !their.is_vague {
             return true;
         }
-        let before = self.here(owner, &mine.calls, key, call) + self.here(theirs, &their.calls, with, other);
+        let (Some(my_step), Some(their_step)) = (memo.step(owner, my_at), memo.step(theirs, their_at)) else {
+            return true;
+        };
+        let before = my_step + their_step;
         let after = self.here(owner, &mine.calls, key, other) + self.here(theirs, &their.calls, with, call);
         if after - before < HOPELESS {
             return true;
@@ -159,29 +194,32 @@ impl Process {
     }
 
     /// How much likelier everything is after a change.
-    pub(super) fn gain(&self, change: &Change) -> Gain {
+    pub(super) fn gain(&self, change: &Change, memo: &mut Memo<'_>) -> Gain {
         self.effort.spend(1);
         let Some(outcome) = self.outcome(change) else { return Gain::NEVER };
         let Outcome { one, one_calls, other, other_calls } = &outcome;
         let (Some(first), Some(second)) = (self.parents.get(*one), self.parents.get(*other)) else {
             return Gain::NEVER;
         };
-        let steps =
-            self.difference(*one, &first.calls, one_calls) + self.difference(*other, &second.calls, other_calls);
-        let order = self.order_gain(change, &outcome);
+        let mine = match *change {
+            Change::Move { loss, .. } => loss,
+            Change::Exchange { .. } => self.difference(*one, &first.calls, one_calls, memo),
+        };
+        let steps = mine + self.difference(*other, &second.calls, other_calls, memo);
+        let order = self.order_gain(change, &outcome, memo);
         // Who could act first is not known of those of whom it is not known when they could.
         let order = if first.is_vague || second.is_vague { order.max(0.0) } else { order };
         Gain { steps, total: steps + order }
     }
 
     /// How much likelier it is that a request made these calls than those that it has now. What it did before they differ is the same.
-    fn difference(&self, parent: Key, now: &[Key], then: &[Key]) -> f64 {
+    fn difference(&self, parent: Key, now: &[Key], then: &[Key], memo: &mut Memo<'_>) -> f64 {
         let same = now.iter().zip(then).take_while(|(now, then)| now == then).count();
-        self.likelihood_from(parent, then, same) - self.likelihood_from(parent, now, same)
+        self.likelihood_from(parent, then, same) - memo.likelihood_from(parent, same)
     }
 
     /// How much likelier a change is by the order in which those whose calls it changes could act.
-    fn order_gain(&self, change: &Change, outcome: &Outcome) -> f64 {
+    fn order_gain(&self, change: &Change, outcome: &Outcome, memo: &mut Memo<'_>) -> f64 {
         let Outcome { one, one_calls, other, other_calls } = outcome;
         let since = |parent, calls: &[Key], key: Key| {
             let call = self.calls.get(key)?;
@@ -189,15 +227,19 @@ impl Process {
             let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made))?;
             Some((ready.since, call.made))
         };
+        let mut now = |parent, key: Key| {
+            let ready = memo.ready(parent, position(self.calls_of(parent), key))?;
+            Some((ready.since, self.calls.get(key)?.made))
+        };
         match *change {
             Change::Exchange { key, with, count, between } => {
                 let (mine, theirs) = (self.calls_of(*one), self.calls_of(*other));
-                let (Some(my), Some(their)) = (since(*one, mine, key), since(*other, theirs, with)) else {
+                let (Some(my), Some(their)) = (now(*one, key), now(*other, with)) else {
                     return 0.0;
                 };
-                let (now, then) = (self.order_of(my, their), self.order_of((my.0, their.1), (their.0, my.1)));
+                let (as_is, then) = (self.order_of(my, their), self.order_of((my.0, their.1), (their.0, my.1)));
                 // Who is exchanged with one further away is out of order with those between, too.
-                let more = if between > 0 { (then - now).min(0.0) } else { 0.0 };
+                let more = if between > 0 { (then - as_is).min(0.0) } else { 0.0 };
                 // What follows was waited for by others.
                 let next = |calls: &[Key], key| calls.get(position(calls, key).saturating_add(count)).copied();
                 let after = match (next(mine, key), next(theirs, with)) {
@@ -210,10 +252,10 @@ impl Process {
                     }
                     _ => 0.0,
                 };
-                ln_share(then) - ln_share(now) + more + after
+                ln_share(then) - ln_share(as_is) + more + after
             }
             Change::Move { key, .. } => {
-                let Some((mine, at)) = since(*one, self.calls_of(*one), key) else { return 0.0 };
+                let Some((mine, at)) = now(*one, key) else { return 0.0 };
                 let Some((theirs, _)) = since(*other, other_calls, key) else { return 0.0 };
                 // Who is not given any gets a later one.
                 self.first(theirs, mine, at)
@@ -233,9 +275,9 @@ impl Process {
         if call.proof.is_some() || call.decision.is_some() {
             return None;
         }
-        let mut best = (WORTH, None);
-        for change in self.changes(key) {
-            let gain = self.gain(&change);
+        let (mut best, mut memo) = ((WORTH, None), Memo::new(self));
+        for change in self.changes(key, &mut memo) {
+            let gain = self.gain(&change, &mut memo);
             if gain.total > best.0 && !self.is_decided(&change) {
                 best = (gain.total, Some(change));
             }
@@ -270,6 +312,7 @@ impl Process {
             }
             if let Some(parent) = self.parents.get_mut(parent) {
                 parent.calls = calls;
+                parent.plain.set(None);
             }
         }
     }
@@ -281,7 +324,7 @@ impl Process {
             calls
         };
         match *change {
-            Change::Move { key, to, and_all_after } => {
+            Change::Move { key, to, and_all_after, .. } => {
                 let one = self.calls.get(key)?.owner?;
                 let (mine, theirs) = (self.calls_of(one), self.calls_of(to));
                 let at = position(mine, key);

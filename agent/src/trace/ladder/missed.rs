@@ -5,6 +5,8 @@
 //! missed takes its place among the others as far as it is known, and whose the calls after it are is asked anew. What a missed
 //! call asked is a guess: links around calls that then belong to nobody, or make a request strange, are doubted.
 
+use std::cell::Cell;
+
 use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
@@ -126,6 +128,7 @@ impl Ladder {
             is_blurred: true,
             is_unseen: missed.node.is_none(),
             is_vague: true,
+            plain: Cell::new(None),
         });
         process.closed.push_back(key);
         process.missed_at = Some(missed.answered);

@@ -22,6 +22,7 @@ mod change;
 mod decide;
 mod goroutine;
 mod handover;
+mod memo;
 mod missed;
 mod order;
 mod plan;
@@ -34,6 +35,8 @@ mod worker;
 
 #[cfg(test)]
 mod tests;
+
+use std::cell::Cell;
 
 use foldhash::HashMap;
 use wirespan_common::record::{Relation, Routine, TaskId, Touch, kind};
@@ -135,6 +138,7 @@ impl Ladder {
             is_blurred: false,
             is_unseen: false,
             is_vague: false,
+            plain: Cell::new(None),
         };
         let key = process.parents.insert(parent);
         process.open.push(key);
@@ -295,6 +299,8 @@ impl Ladder {
             // An answer that nobody was seen to take.
             call.heard.get_or_insert(at);
             call.is_over = true;
+            let owner = call.owner;
+            process.changed(owner);
         }
     }
 

@@ -5,6 +5,7 @@
 //! no order. What is seen of a process decides how much the order says about its next calls.
 
 use super::change::{self, Change};
+use super::memo::Memo;
 use super::process::Process;
 use crate::flow::Nanos;
 use crate::slots::Key;
@@ -13,6 +14,8 @@ use crate::slots::Key;
 #[derive(Debug, Default)]
 pub(super) struct Order {
     pairs: [[Seen; GAPS]; 2],
+    /// Requests that could be learnt from.
+    asked: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +37,9 @@ const GAPS_US: [u64; 3] = [100, 400, 2_000];
 const GAPS: usize = GAPS_US.len() + 1;
 /// Who became ready less than this before may have come at the right moment.
 const FRESH_NS: u64 = 1_000_000;
+/// After so many pairs only some requests are learnt from: one of so many.
+const WELL_KNOWN: u32 = 512;
+const SAMPLED: u32 = 8;
 /// Counts are halved then.
 const MAX_COUNT: u32 = 4_096;
 /// What is expected weighs like so many sightings.
@@ -76,6 +82,11 @@ impl Order {
         (share / (1.0 - share)).ln()
     }
 
+    /// Whether so much was seen that some of the requests are enough.
+    fn is_well_known(&self) -> bool {
+        self.pairs.iter().flatten().map(|seen| seen.kept + seen.broken).sum::<u32>() >= WELL_KNOWN
+    }
+
     /// A pair about which there is no doubt.
     pub(super) fn learn(&mut self, pair: Pair, is_kept: bool) {
         let seen = &mut self.pairs[usize::from(pair.is_fresh)][pair.gap];
@@ -106,17 +117,23 @@ impl Process {
 
     /// A request was answered: what is known of its calls and of those before tells in which order requests act.
     pub(super) fn learn_order(&mut self, parent: Key) {
-        if !self.is_plain(parent) {
+        self.order.asked = self.order.asked.wrapping_add(1);
+        let is_due = !self.order.is_well_known() || self.order.asked.is_multiple_of(SAMPLED);
+        if !is_due || !self.is_plain(parent) {
             return;
         }
         let calls = self.calls_of(parent).to_vec();
-        for key in calls {
+        for &key in &calls {
             let Some(made) = self.calls.get(key).map(|call| call.made) else { continue };
+            let Some(ready) = self.ready_before(parent, &calls, key) else { continue };
             let at = self.recent.partition_point(|&other| self.calls.get(other).is_some_and(|other| other.made < made));
-            let around = self.recent.range(..at).rev().take(MAX_LOOKED_AT);
+            let is_waiting = |other: &&Key| self.calls.get(**other).is_some_and(|other| other.made > ready.since);
+            let around = self.recent.range(..at).rev().take(MAX_LOOKED_AT).take_while(is_waiting);
             let around = around.chain(self.recent.range(at..).skip(1).take(MAX_LOOKED_AT));
-            let pairs: Vec<_> =
-                around.filter_map(|&other| self.undoubted(parent, key, other)).take(MAX_COMPARED).collect();
+            let pairs: Vec<_> = around
+                .filter_map(|&other| self.undoubted(parent, key, ready.since, other))
+                .take(MAX_COMPARED)
+                .collect();
             for (pair, is_kept) in pairs.into_iter().flatten() {
                 self.order.learn(pair, is_kept);
             }
@@ -124,17 +141,16 @@ impl Process {
     }
 
     /// Two calls for which two requests waited, if it is beyond doubt whose they are; `None` if they are no such calls.
-    fn undoubted(&self, parent: Key, key: Key, other: Key) -> Option<Option<(Pair, bool)>> {
+    fn undoubted(&self, parent: Key, key: Key, mine: Nanos, other: Key) -> Option<Option<(Pair, bool)>> {
         let (call, with) = (self.calls.get(key)?, self.calls.get(other)?);
-        let theirs = with.owner.filter(|&theirs| theirs != parent)?;
+        let theirs = with.owner.filter(|&theirs| theirs != parent && call.operation == with.operation)?;
         let (one, two) = (self.parents.get(parent)?, self.parents.get(theirs)?);
-        if call.operation != with.operation || two.answered.is_none() || !self.is_plain(theirs) {
+        let acted = call.made.min(with.made);
+        if two.answered.is_none() || mine >= acted || two.read >= acted {
             return None;
         }
-        let mine = self.ready_before(parent, &one.calls, key)?.since;
         let their = self.ready_before(theirs, &two.calls, other)?.since;
-        let acted = call.made.min(with.made);
-        if mine.max(their) >= acted || mine == their {
+        if their >= acted || mine == their || !self.is_plain(theirs) {
             return None;
         }
         let is_kept = (mine < their) == (call.made < with.made);
@@ -145,8 +161,9 @@ impl Process {
         if call.proof.is_some() || with.proof.is_some() || one.calls.len().max(two.calls.len()) > change::MAX_COMPARED {
             return Some(None);
         }
-        let doubt = self.exchanges(key, parent, other);
-        let is_doubtful = doubt.iter().any(|change: &Change| self.gain(change).steps > BEYOND_DOUBT);
+        let mut memo = Memo::new(self);
+        let doubt = self.exchanges(key, parent, other, &mut memo);
+        let is_doubtful = doubt.iter().any(|change: &Change| self.gain(change, &mut memo).steps > BEYOND_DOUBT);
         Some((!is_doubtful).then_some((pair, is_kept)))
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Process {
     caller: Option<u32>,
     calls_by_one: u32,
     calls_by_others: u32,
+    /// Requests from which was learnt.
+    pub(super) lessons: u32,
     /// What comparing has cost lately.
     pub(super) effort: Effort,
     pub(super) tokens: Tokens,
@@ -85,6 +87,8 @@ pub(super) struct Parent {
     pub(super) is_unseen: bool,
     /// It is not known when exactly it was taken.
     pub(super) is_vague: bool,
+    /// Whether it is plain what it did, and after how many lessons that was found.
+    pub(super) plain: Cell<Option<(u32, bool)>>,
 }
 
 /// A call that a process makes.
@@ -181,6 +185,13 @@ impl Effort {
             *self = Self { since: now, compared: Cell::new(0) };
         }
         self.compared.get() >= MAX_COMPARED
+    }
+}
+
+impl Parent {
+    /// Whether it was there at a time and not yet answered.
+    pub(super) fn is_open_at(&self, at: Nanos) -> bool {
+        self.read <= at && self.answered.is_none_or(|answered| answered >= at)
     }
 }
 
@@ -284,6 +295,15 @@ impl Process {
     pub(super) fn heard(&mut self, key: Key, at: Nanos) {
         if let Some(call) = self.calls.get_mut(key) {
             call.heard = Some(at);
+            let owner = call.owner;
+            self.changed(owner);
+        }
+    }
+
+    /// Something about a request or its calls is not as it was.
+    pub(super) fn changed(&self, parent: Option<Key>) {
+        if let Some(parent) = parent.and_then(|parent| self.parents.get(parent)) {
+            parent.plain.set(None);
         }
     }
 
@@ -294,6 +314,7 @@ impl Process {
         self.closed.push_back(key);
         let Some(parent) = self.parents.get_mut(key) else { return };
         parent.answered = Some(began.unwrap_or(now));
+        parent.plain.set(None);
         parent.is_blurred |= began.is_none();
         let tid = parent.tid;
         if let Some(thread) = self.threads.get_mut(&tid) {

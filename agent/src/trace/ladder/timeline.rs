@@ -1,7 +1,7 @@
 //! What a request could do when, and how likely it is that it did what it is said to have done.
 
 use super::plan::{ANSWER, History, Idle, Step};
-use super::process::{Call, Cause, MAX_FAN_OUT, Process};
+use super::process::{Call, Cause, MAX_FAN_OUT, Parent, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -15,6 +15,9 @@ pub(super) const USUAL_SPREAD: f64 = 2.0;
 const PLAIN_SPREAD: f64 = 10.0;
 /// The same where several threads make calls: they are not kept by each other from answering.
 const PLAIN_SPREAD_THREADS: f64 = 8.0;
+
+/// After so many more lessons, as a share of those before, it is looked anew whether it is plain what a request did.
+const LESSONS_SHARE: u32 = 16;
 
 /// What a request could do when, just before one of its steps.
 #[derive(Clone, Copy, Debug)]
@@ -77,31 +80,36 @@ impl Process {
         }
     }
 
-    /// How likely it is that a request made these calls, and its answer after them.
-    pub(super) fn likelihood(&self, parent: Key, calls: &[Key]) -> f64 {
-        self.likelihood_from(parent, calls, 0)
+    /// How likely it is that a request made these calls, and its answer after them, without what so many of the calls add to it, the
+    /// first ones.
+    pub(super) fn likelihood_from(&self, parent: Key, calls: &[Key], from: usize) -> f64 {
+        let step = |at: usize| {
+            let (action, when) = match calls.get(at) {
+                Some(&key) => self.calls.get(key).map(|call| (call.operation, Some(call.made)))?,
+                None => (ANSWER, self.parents.get(parent)?.answered),
+            };
+            let ready = self.ready_at(parent, &calls[..at], action, when);
+            self.step_likelihood(parent, calls, at, ready)
+        };
+        (from..=calls.len()).try_fold(0.0, |sum, at| Some(sum + step(at)?)).unwrap_or(IMPOSSIBLE)
     }
 
-    /// The same without what so many of the calls add to it, the first ones.
-    pub(super) fn likelihood_from(&self, parent: Key, calls: &[Key], from: usize) -> f64 {
-        let Some(request) = self.parents.get(parent) else { return IMPOSSIBLE };
-        let (mut sum, trust) = (0.0, self.trust());
-        for (at, &key) in calls.iter().enumerate().skip(from) {
-            let Some(call) = self.calls.get(key) else { return IMPOSSIBLE };
-            let Some(ready) = self.ready_at(parent, &calls[..at], call.operation, Some(call.made)) else {
-                return IMPOSSIBLE;
-            };
-            if call.made < request.read || request.answered.is_some_and(|answered| answered < call.made) {
-                return IMPOSSIBLE;
-            }
-            sum += self.plans.likelihood(ready.history, &self.step(call, (parent, &calls[..at]), &ready), trust);
+    /// How likely it is that a request made the call in this place, or after the last one its answer, when it could do so;
+    /// `None` if it can't have.
+    pub(super) fn step_likelihood(&self, parent: Key, calls: &[Key], at: usize, ready: Option<Ready>) -> Option<f64> {
+        let request = self.parents.get(parent)?;
+        let trust = self.trust();
+        let Some(&key) = calls.get(at) else {
+            let answered = request.answered.zip(ready);
+            return Some(answered.map_or(0.0, |(answered, ready)| {
+                self.plans.likelihood(ready.history, &answer(answered, &ready), trust)
+            }));
+        };
+        let (call, ready) = (self.calls.get(key)?, ready?);
+        if call.made < request.read || request.answered.is_some_and(|answered| answered < call.made) {
+            return None;
         }
-        if let Some(answered) = request.answered
-            && let Some(ready) = self.ready_at(parent, calls, ANSWER, Some(answered))
-        {
-            sum += self.plans.likelihood(ready.history, &answer(answered, &ready), trust);
-        }
-        sum
+        Some(self.plans.likelihood(ready.history, &self.step(call, (parent, &calls[..at]), &ready), trust))
     }
 
     /// How likely a request makes this call in the place of another.
@@ -125,8 +133,21 @@ impl Process {
     }
 
     /// Whether it is plain what a request did: nothing that no such request was seen to do, and its answer about when it is usual.
+    ///
+    /// That is asked of each request many times. A few more lessons do not change it.
     pub(super) fn is_plain(&self, parent: Key) -> bool {
         let Some(request) = self.parents.get(parent) else { return false };
+        if let Some((lessons, is_plain)) = request.plain.get()
+            && self.lessons.wrapping_sub(lessons) <= lessons / LESSONS_SHARE
+        {
+            return is_plain;
+        }
+        let is_plain = self.looks_plain(parent, request);
+        request.plain.set(Some((self.lessons, is_plain)));
+        is_plain
+    }
+
+    fn looks_plain(&self, parent: Key, request: &Parent) -> bool {
         let Some(answered) = request.answered else { return false };
         let Some(ready) = self.ready_at(parent, &request.calls, ANSWER, Some(answered)) else { return false };
         let surprise = self.plans.surprise(ready.history, &answer(answered, &ready), self.trust());

@@ -10,6 +10,8 @@ use super::plan::ANSWER;
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     pairs: HashMap<Pair, Seen>,
+    /// Those of them that are proven not to wait: few, and asked for all the time.
+    free: Vec<Pair>,
 }
 
 /// Of requests of this operation, a later action and an earlier call.
@@ -24,6 +26,8 @@ struct Seen {
 
 /// Pairs of one process.
 const MAX_PAIRS: usize = 4_096;
+/// Pairs of one process that do not wait.
+const MAX_FREE: usize = 64;
 /// Counts are halved then.
 const MAX_COUNT: u32 = 4_096;
 /// So often it must have been seen that one does not wait for the other: a wrong link can make it look so.
@@ -34,8 +38,10 @@ const SHARE: u32 = 33;
 impl Waits {
     /// Whether an action is known not to wait for a call, nor the other way round.
     pub(super) fn is_free(&self, operation: u64, action: u64, call: u64) -> bool {
-        let is_free = |pair: &Pair| self.pairs.get(pair).is_some_and(Seen::is_proven);
-        is_free(&(operation, action, call)) || (action != ANSWER && is_free(&(operation, call, action)))
+        self.free.iter().any(|&(of, later, earlier)| {
+            of == operation
+                && ((later, earlier) == (action, call) || (action != ANSWER && (later, earlier) == (call, action)))
+        })
     }
 
     /// An action was taken after a call, whose answer was there or not.
@@ -48,6 +54,12 @@ impl Waits {
         *if is_heard { &mut seen.heard } else { &mut seen.outstanding } += 1;
         if seen.heard + seen.outstanding >= MAX_COUNT {
             *seen = Seen { heard: seen.heard / 2, outstanding: seen.outstanding / 2 };
+        }
+        let (is_free, known) = (seen.is_proven(), self.free.iter().position(|&free| free == pair));
+        match known {
+            None if is_free && self.free.len() < MAX_FREE => self.free.push(pair),
+            Some(at) if !is_free => _ = self.free.swap_remove(at),
+            _ => (),
         }
     }
 }

@@ -133,6 +133,7 @@ impl Settings {
             },
             segment_ns: number("connections.segment").saturating_mul(1_000_000_000),
             max_connections: usize::try_from(number("connections.max")).unwrap_or(usize::MAX),
+            links: true,
             link_wait_ns: number("links.wait_ms").saturating_mul(1_000_000),
             legacy_http_names: cli::asks_for_both(resolved.text("output.semconv")),
             selection,

@@ -45,6 +45,8 @@ pub struct Options {
     pub selection: Selection,
     /// Connections kept at once; the oldest idle one goes first. About 2 KiB each.
     pub max_connections: usize,
+    /// Link the calls of a process to the requests that it answers. No setting turns that off: what it costs is measured so.
+    pub links: bool,
     /// How long a span waits for the request that it belongs to, nanoseconds after its last byte.
     pub link_wait_ns: u64,
     /// Emit the attribute names of before the stable HTTP conventions too (`OTEL_SEMCONV_STABILITY_OPT_IN=http/dup`).
@@ -58,6 +60,7 @@ impl Default for Options {
             segment_ns: 60_000_000_000,
             selection: Selection::default(),
             max_connections: 32_768,
+            links: true,
             link_wait_ns: 1_000_000_000,
             legacy_http_names: false,
         }

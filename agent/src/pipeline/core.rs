@@ -45,7 +45,7 @@ impl Core {
     pub(super) fn new(options: Options, ledger: Arc<Ledger>) -> Self {
         Self {
             processes: Processes::new(options.selection.clone()),
-            relations: Relations::new(options.link_wait_ns, Arc::clone(&ledger)),
+            relations: Relations::new(&options, Arc::clone(&ledger)),
             identity: Identity::new(Arc::clone(&ledger)),
             totals: Totals::default(),
             spans: Vec::new(),

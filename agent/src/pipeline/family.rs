@@ -11,6 +11,7 @@ use wirespan_common::mode::Mode;
 use wirespan_common::record::{Relation, Routine, Touch, kind};
 
 use super::state::{Request, State};
+use crate::config::Options;
 use crate::flow::{Facts, Nanos, Role};
 use crate::ledger::{Count, Ledger};
 use crate::proto::Exchange;
@@ -56,8 +57,9 @@ struct Held {
 }
 
 impl Family {
-    pub(super) fn new(wait_ns: u64, ledger: Arc<Ledger>) -> Self {
-        let (ancestry, ladder, sides) = (Ancestry::default(), Ladder::default(), Sides::default());
+    pub(super) fn new(options: &Options, ledger: Arc<Ledger>) -> Self {
+        let (ancestry, ladder, sides) = (Ancestry::default(), Ladder::new(options.links), Sides::default());
+        let wait_ns = options.link_wait_ns;
         Self { ancestry, ladder, sides, calls: HashMap::new(), held: VecDeque::new(), wait_ns, ledger }
     }
 

@@ -7,6 +7,7 @@ use wirespan_common::record::Endpoint;
 
 use super::family::Family;
 use super::state::{Request, State};
+use crate::config::Options;
 use crate::flow::{At, Facts, Nanos, Role};
 use crate::ledger::{Count, Ledger};
 use crate::proto::http1::Http;
@@ -48,9 +49,9 @@ const MAX_OWN: usize = 256;
 const MAX_OWN_OLD: usize = 16;
 
 impl Relations {
-    pub(super) fn new(link_wait_ns: u64, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(options: &Options, ledger: Arc<Ledger>) -> Self {
         Self {
-            family: Family::new(link_wait_ns, Arc::clone(&ledger)),
+            family: Family::new(options, Arc::clone(&ledger)),
             ids: Ids::default(),
             requests: Joiner::default(),
             connections: Joiner::with_room_for(MAX_KEYS / 4),

@@ -5,12 +5,14 @@ mod bulk;
 mod burst;
 mod churn;
 mod client;
+mod divan;
 mod document;
 mod exchange;
 mod figure;
 mod fixed;
 mod interleave;
 mod kernel;
+mod links;
 mod memory;
 mod nginx;
 mod paced;
@@ -101,6 +103,12 @@ const BENCHES: &[Bench] = &[
                 machine, so four records and two spans for a request. *To bytes* includes the encoding for OTLP, *churn* opens and closes a connection for each request. The figures are medians; \
                 counting the allocations is part of the time.",
         measures: user_space::measure,
+    },
+    Bench {
+        name: "links",
+        about: "What links inside processes cost user space: recordings of the applications of [accuracy.md](accuracy.md), with up to 64 requests in flight, replayed with and without \
+                them (`cargo bench -p wirespan --bench links`; needs no rights). Only the application is traced. Of a proxy's requests each makes one call, of all others four.",
+        measures: links::measure,
     },
     Bench {
         name: "peers",

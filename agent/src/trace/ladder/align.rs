@@ -29,14 +29,12 @@ const TRUST: f64 = 0.4;
 /// The same where several threads make calls: what one did last says less about the next.
 const TRUST_THREADS: f64 = 0.25;
 /// What the model itself may be wrong about, per link: alternatives that it does not know.
-const DOUBT: f64 = 0.01;
+pub(super) const DOUBT: f64 = 0.01;
 /// The same where a request has done what none was seen to do: some of it may be another's.
-const STRANGE: f64 = 0.2;
+pub(super) const STRANGE: f64 = 0.2;
 /// Of what speaks against a link, where those that follow from it would stay as they are: how much speaks against them. A
 /// request that has another's call is ready at another time for the next.
 const ALONE: f64 = 0.1;
-/// Where others of its kind are strange, what speaks against a link weighs so many times as much.
-const COMPANY: f64 = 5.0;
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
 const UNKNOWN_STRENGTH: f64 = 0.5;
 /// Links from which plans are learnt are at least so sure.
@@ -170,7 +168,7 @@ impl Process {
         let at = position(&parent.calls, key);
         let doubt = self.doubt(key)?;
         // Whatever was learnt of such requests may be wrong, and only those that are alone show it.
-        if call.crowd == 1 && self.is_alone(owner, call) {
+        if self.is_nobody_elses(call) {
             let strength = (1.0 / (1.0 + DOUBT + self.orphan_share(call.operation))).min(MAX_STRENGTH);
             return Some((Evidence { parent: parent.node, tier: Method::Alignment, strength }, doubt));
         }
@@ -219,19 +217,6 @@ impl Process {
             (None, Some(doubt)) => doubt.after,
             (None, None) => self.doubt(before).map_or(0.0, |doubt| doubt.after),
         }
-    }
-
-    /// How sure a link is by what became of those around it: where one is mistaken, or was not seen, others of its kind may each be
-    /// taken for the next, and not all of them show it.
-    pub(super) fn doubted(&self, key: Key, strength: f64) -> f64 {
-        let Some(call) = self.calls.get(key) else { return strength };
-        let odds = 1.0 / strength - 1.0;
-        let odds = match self.strange_company(key) {
-            Some(0) if self.may_have_missed(call.made) => odds + STRANGE,
-            Some(_) => odds + (COMPANY - 1.0) * (odds - DOUBT).max(0.0),
-            None => return strength,
-        };
-        1.0 / (1.0 + odds)
     }
 
     /// How much counts of what speaks for or against.
@@ -289,9 +274,11 @@ impl Process {
         }
     }
 
-    /// Whether nobody else could have made a call.
-    fn is_alone(&self, owner: Key, call: &Call) -> bool {
-        let others = self.open.iter().chain(&self.closed).filter(|&&other| other != owner);
-        !others.filter_map(|&other| self.parents.get(other)).any(|other| other.is_open_at(call.made))
+    /// Whether nobody else could have made a call than its owner.
+    pub(super) fn is_nobody_elses(&self, call: &Call) -> bool {
+        let others = self.open.iter().chain(&self.closed).filter(|&&other| Some(other) != call.owner);
+        call.crowd == 1
+            && call.owner.is_some()
+            && !others.filter_map(|&other| self.parents.get(other)).any(|other| other.is_open_at(call.made))
     }
 }

@@ -263,7 +263,7 @@ impl Process {
         }
     }
 
-    fn is_same_kind(&self, key: Key, other: Key) -> bool {
+    pub(super) fn is_same_kind(&self, key: Key, other: Key) -> bool {
         let operation = |key| self.calls.get(key).map(|call| call.operation);
         operation(key) == operation(other)
     }

@@ -68,11 +68,6 @@ const MAX_AGAIN: usize = 512;
 /// Requests that were answered since, and are compared again.
 const MAX_COMPARED_AGAIN: usize = 64;
 
-/// Calls of the same kind, before and after one, that tell whether those around it are taken for each other.
-const COMPANY: usize = 4;
-/// Calls of any kind that are looked through for them.
-const MAX_LOOKED_AT: usize = 64;
-
 impl Kinds {
     pub(super) fn called(&mut self, destination: u64, operation: u64) {
         if self.calls.len() >= MAX_DESTINATIONS && !self.calls.contains_key(&destination) {
@@ -141,27 +136,6 @@ impl Process {
     /// Whether something that matters for a call made at a time may not have been seen.
     pub(super) fn may_have_missed(&self, made: Nanos) -> bool {
         self.missed_at.is_some_and(|missed| made.0 <= missed.0.saturating_add(KEPT_NS))
-    }
-
-    /// How near the nearest call of the same kind is, before or after, that belongs to nobody, or to a request that did what such
-    /// requests don't do: where a call was missed each may be taken for another from there on, and only some of them show it.
-    pub(super) fn strange_company(&self, key: Key) -> Option<usize> {
-        let call = self.calls.get(key)?;
-        let at = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|other| other.made < call.made));
-        let is_near = |other: &&Key| self.calls.get(**other).is_some_and(|near| near.operation == call.operation);
-        let is_strange = |other: &Key| {
-            let Some(owner) = self.calls.get(*other).map(|other| other.owner) else { return false };
-            let Some((key, owner)) = owner.and_then(|key| Some((key, self.parents.get(key)?))) else { return true };
-            owner.answered.is_some() && self.plans.is_settled(owner.operation) && !self.is_plain(key)
-        };
-        let earlier = self.recent.range(..at).rev().take(MAX_LOOKED_AT).filter(is_near).take(COMPANY);
-        let later = self.recent.range(at..).filter(|&&other| other != key);
-        let later = later.take(MAX_LOOKED_AT).filter(is_near).take(COMPANY);
-        let nearest = [
-            earlier.copied().position(|other| is_strange(&other)),
-            later.copied().position(|other| is_strange(&other)),
-        ];
-        nearest.into_iter().flatten().min()
     }
 
     /// Asks anew whose all calls are that were made since.

@@ -6,7 +6,7 @@
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
 //!   answers each request on a thread of its own. [`worker`]: threads that answer what another took for them make their calls.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
-//!   is what a request did when, [`change`] another way to whom calls belong. [`wait`] knows what waits for which answers,
+//!   is what a request did when, [`change`] another way to whom calls belong, [`company`] what those around a call say about it. [`wait`] knows what waits for which answers,
 //!   [`order`] who of those that wait for the same acts first, [`handover`] what it is worth who sets a thread to work, [`missed`]
 //!   what was lost and shows by its answer.
 //!
@@ -19,6 +19,7 @@ pub mod sides;
 
 mod align;
 mod change;
+mod company;
 mod decide;
 mod goroutine;
 mod handover;
@@ -99,6 +100,8 @@ pub enum Outcome {
 /// All processes that answer requests.
 #[derive(Debug, Default)]
 pub struct Ladder {
+    /// Nothing is linked.
+    is_off: bool,
     processes: HashMap<u32, Process>,
     /// Of processes that tell which goroutine does what.
     goroutines: HashMap<u32, Goroutines>,
@@ -112,9 +115,15 @@ pub struct Ladder {
 }
 
 impl Ladder {
+    /// A ladder that links, or does nothing.
+    #[must_use]
+    pub fn new(links: bool) -> Self {
+        Self { is_off: !links, ..Self::default() }
+    }
+
     /// A task took a request.
     pub fn received(&mut self, node: Node, socket: Cookie, task: TaskId, at: Nanos) -> Option<Handle> {
-        if task.tgid == 0 {
+        if task.tgid == 0 || self.is_off {
             return None;
         }
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&task.tgid) {
@@ -284,6 +293,9 @@ impl Ladder {
     }
 
     fn goroutines_of(&mut self, tgid: u32) -> Option<&mut Goroutines> {
+        if self.is_off {
+            return None;
+        }
         if self.goroutines.len() >= MAX_PROCESSES && !self.goroutines.contains_key(&tgid) {
             self.evicted += 1;
             return None;

@@ -1,0 +1,22 @@
+//! Links beside others of which it can't be told whose they are.
+
+use super::*;
+
+#[test]
+fn a_link_beside_calls_that_are_unsure_is_doubted() {
+    let mut world = World::taught(20);
+    let at = 100 * S;
+    let requests = [1, 2, 3, 4].map(|tid| world.request(tid, at + u64::from(tid) * US));
+    let calls = [0, 1, 2, 3].map(|n| world.call(Some(requests[n]), 1, at + MS + n as u64 * US, "/a/1"));
+    let [others @ .., last] = calls;
+    let process = world.ladder.processes.get_mut(&TGID).expect("it answers requests");
+    assert!((process.doubted(last.key, 0.98) - 0.98).abs() < 1e-9, "nothing was decided about the others");
+    for other in others {
+        process.decided(other.key, Decision::default());
+    }
+    assert!(process.doubted(last.key, 0.98) < THRESHOLD, "nobody knows whose the others are");
+    for other in others {
+        process.calls.get_mut(other.key).expect("it is kept").strength = Some(0.99);
+    }
+    assert!((process.doubted(last.key, 0.98) - 0.98).abs() < 1e-9, "they are known");
+}

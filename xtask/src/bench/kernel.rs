@@ -42,6 +42,13 @@ const LIMIT_OPAQUE_NS: f64 = 80.0;
 /// Nanoseconds per read or send, as the kernel measures them.
 const LIMIT_TOUCH_NS: f64 = 110.0;
 
+/// Nanoseconds per message that links inside processes may cost the hooks.
+const LIMIT_LINKS_NS: f64 = 60.0;
+
+/// Whose messages the read and send hooks see: where it is told who takes a message, and where it is not.
+const BOTH_ROLES: &str = ", in a process that answers and calls";
+const ONE_ROLE: &str = ", in processes that only answer or only call";
+
 /// Connections and processes that are begun and ended for the programs that watch those.
 const LIVES: usize = 500;
 
@@ -88,7 +95,7 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
                 figures.push(Figure::spread(format!("{program}, {name}, above an empty program"), above, "ns", target));
             }
             if protocol == Protocol::Http && bytes == TARGETED_BYTES {
-                figures.extend(touches(&costs, ", in a process that answers and calls"));
+                figures.extend(touches(&costs, BOTH_ROLES));
                 figures.extend(["empty_egress", "empty_ingress", EMPTY_TRACING].map(|program| {
                     Figure::spread(program, spread(&costs, |cost| cost.mean(program)), "ns", Target::None)
                 }));
@@ -99,6 +106,8 @@ pub(super) fn measure(steps: &mut Steps) -> Result<Vec<Figure>> {
     figures.extend(lives(&listener, &planes, steps)?);
     agent.stop()?;
     figures.extend(of_one_role(&planes[1], steps)?);
+    let links = of_links(&figures);
+    figures.extend(links);
     if figures.iter().all(|figure| figure.value.is_nan()) {
         bail!("the kernel shows no programs of the agent in /proc/PID/fdinfo that ran");
     }
@@ -150,9 +159,25 @@ fn touches(costs: &[Costs], whose: &str) -> Vec<Figure> {
     };
     let above = |program: &str| {
         let above = spread(costs, |cost| Some(cost.mean(program)? - cost.mean(EMPTY_TRACING)?));
-        Figure::spread(format!("{program}{whose}, above an empty program"), above, "ns", Target::None)
+        Figure::spread(above_empty(program, whose), above, "ns", Target::None)
     };
     OF_TOUCHES.iter().flat_map(|program| [raw(program, Target::AtMost(LIMIT_TOUCH_NS)), above(program)]).collect()
+}
+
+fn above_empty(program: &str, whose: &str) -> String {
+    format!("{program}{whose}, above an empty program")
+}
+
+/// What a message costs more, which is taken by a process once and sent by one, where links need to be told who does.
+fn of_links(figures: &[Figure]) -> Option<Figure> {
+    let value = |name: &String| figures.iter().find(|figure| figure.name == *name).map(|figure| figure.value);
+    // Of the programs that could watch sends one is attached.
+    let message = |whose| {
+        let programs = OF_TOUCHES.map(|program| above_empty(program, whose));
+        programs.iter().filter_map(value).filter(|nanoseconds| !nanoseconds.is_nan()).reduce(|sum, next| sum + next)
+    };
+    let more = message(BOTH_ROLES)? - message(ONE_ROLE)?;
+    Some(Figure::new("read and send, more per message for links", more, "ns", Target::AtMost(LIMIT_LINKS_NS)))
 }
 
 /// The read and send hooks where a process only answers (nginx) or only calls (`wrk`): who reads there says nothing about who
@@ -169,7 +194,7 @@ fn of_one_role(empty: &Plane, steps: &mut Steps) -> Result<Vec<Figure>> {
         (0..ROUNDS).map(|_| between(&planes, load)).collect::<Result<Vec<_>>>()
     })?;
     agent.stop()?;
-    Ok(touches(&costs, ", in processes that only answer or only call"))
+    Ok(touches(&costs, ONE_ROLE))
 }
 
 /// Packets without payload. They come mixed with the messages that they acknowledge, whose cost is known from the same
@@ -268,5 +293,17 @@ mod tests {
         assert_eq!(costs.mean_besides("egress", 20, 80.0), Some(40.0));
         assert_eq!(costs.mean_besides("egress", 30, 80.0), None);
         assert_eq!(costs.mean("ingress"), None);
+    }
+
+    #[test]
+    fn links_cost_what_the_hooks_take_longer_where_they_tell() {
+        let figure =
+            |program: &str, whose: &str, value| Figure::new(above_empty(program, whose), value, "ns", Target::None);
+        let told = [("read", 170.0), ("send", 70.0), ("send_kprobe", f64::NAN)];
+        let untold = [("read", 100.0), ("send", 80.0), ("send_kprobe", f64::NAN)];
+        let mut figures: Vec<_> = told.map(|(program, value)| figure(program, BOTH_ROLES, value)).into();
+        assert_eq!(of_links(&figures), None);
+        figures.extend(untold.map(|(program, value)| figure(program, ONE_ROLE, value)));
+        assert_eq!(of_links(&figures).map(|figure| figure.value), Some(60.0));
     }
 }

@@ -151,7 +151,6 @@ impl Process {
         if mine.calls.len().max(their.calls.len()) > MAX_COMPARED {
             return false;
         }
-        // Each must have been ready for the other's call.
         // Neither can have made the other's call before it came, or after it was answered.
         if !mine.is_open_at(other.made) || !their.is_open_at(call.made) {
             return true;
@@ -160,6 +159,7 @@ impl Process {
         let (Some(my_ready), Some(their_ready)) = (memo.ready(owner, my_at), memo.ready(theirs, their_at)) else {
             return false;
         };
+        // Each must have been ready for the other's call.
         if my_ready.since > other.made || their_ready.since > call.made {
             return true;
         }

@@ -179,8 +179,14 @@ impl Process {
         // What follows from earlier links is not surer than that.
         odds += parent.calls[..at].iter().map(|&before| self.doubt_from(before)).sum::<f64>();
         let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
-        // Nothing was ever seen of what such requests do: there is nothing that could contradict.
         let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
+        // Where callers wait, what a request did in the end shows whether it was the one.
+        if parent.answered.is_none()
+            && self.plans.has_waited(ready.history, &self.step(call, (owner, &parent.calls[..at]), &ready))
+        {
+            strength = strength.min(1.0 / (1.0 + STRANGE));
+        }
+        // Nothing was ever seen of what such requests do: there is nothing that could contradict.
         if self.plans.seen(ready.history) == 0 {
             strength = strength.min(UNKNOWN_STRENGTH);
         }

@@ -211,7 +211,7 @@ impl Plans {
     }
 
     /// Whether it is likelier that something else set a step off than that it could be taken.
-    fn has_waited(&self, history: History, step: &Step) -> bool {
+    pub(super) fn has_waited(&self, history: History, step: &Step) -> bool {
         let known = self.stages.get(&history);
         let action = known.and_then(|stage| stage.actions.iter().find(|known| known.action == step.action));
         self.manner(action.unwrap_or(&NOTHING), step).1

@@ -310,6 +310,8 @@ fn requests_that_overlap_are_told_apart_by_what_they_do_when() {
 /// A request of which something was not seen.
 #[derive(Clone, Copy, PartialEq)]
 enum Lost {
+    /// The answers to all requests: they come later.
+    Answers,
     /// Its first call, which nothing shows.
     Call(usize),
     /// Its first call, but an answer came.
@@ -352,6 +354,7 @@ fn with_a_full_pool(world: &mut World, requests: usize, lost: Option<Lost>) -> S
             }
             5 if lost == Some(Lost::Taking(number)) => world.miss_request(Some(open[&number]), missed, at),
             5 if lost == Some(Lost::Request(number)) => world.miss_request(None, missed, at),
+            5 if lost == Some(Lost::Answers) => {}
             0 => drop(open.insert(number, world.request(1, at))),
             1 | 3 => {
                 let path = if step == 1 { "/a/1" } else { "/b/1" };

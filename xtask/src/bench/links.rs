@@ -26,7 +26,10 @@ fn figures(entries: &[Entry]) -> Vec<Figure> {
     let recordings = entries.iter().filter(|entry| entry.name == "linked").map(|entry| entry.argument.as_str());
     let figure = |recording: &str| {
         let (with, without) = (per_request_us("linked", recording)?, per_request_us("unlinked", recording)?);
-        let name = recording.replace("-pool0", ", no limit").replace("-pool", ", pool of ");
+        let name = match recording.rsplit_once("-pool")? {
+            (runtime, "0") => format!("{runtime}, no limit"),
+            (runtime, pool) => format!("{runtime}, pool of {pool}"),
+        };
         Some([
             Figure::new(format!("{name}: without links, per request"), without, "µs", Target::None),
             Figure::new(format!("{name}: more with links"), with - without, "µs", Target::AtMost(LIMIT_US)),
@@ -47,13 +50,16 @@ mod tests {
             items_per_second,
             ..Entry::default()
         };
-        let entries =
-            [entry("linked", "go-pool8", 50e3), entry("unlinked", "go-pool8", 100e3), entry("linked", "c-pool0", 1.0)];
+        let entries = [
+            entry("linked", "java-pool-pool8", 50e3),
+            entry("unlinked", "java-pool-pool8", 100e3),
+            entry("linked", "c-pool0", 1.0),
+        ];
         let figures = figures(&entries);
         let values: Vec<_> = figures.iter().map(|figure| (figure.name.as_str(), figure.value, figure.target)).collect();
         let expected = [
-            ("go, pool of 8: without links, per request", 10.0, Target::None),
-            ("go, pool of 8: more with links", 10.0, Target::AtMost(LIMIT_US)),
+            ("java-pool, pool of 8: without links, per request", 10.0, Target::None),
+            ("java-pool, pool of 8: more with links", 10.0, Target::AtMost(LIMIT_US)),
         ];
         assert_eq!(values, expected);
     }

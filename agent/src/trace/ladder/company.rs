@@ -23,7 +23,12 @@ impl Process {
     pub(super) fn doubted(&self, key: Key, strength: f64) -> f64 {
         let Some(call) = self.calls.get(key) else { return strength };
         let odds = 1.0 / strength - 1.0;
-        let unsure = if self.is_nobody_elses(call) { 0.0 } else { odds * self.unsure_company(key) as f64 };
+        // Whether others were there at all takes a look at all of them: seldom asked.
+        let unsure = match self.unsure_company(key) {
+            0 => 0.0,
+            _ if self.is_nobody_elses(call) => 0.0,
+            unsure => odds * unsure as f64,
+        };
         let strange = match self.strange_company(key) {
             Some(0) if self.may_have_missed(call.made) => STRANGE,
             Some(_) => (AMONG_STRANGERS - 1.0) * (odds - DOUBT).max(0.0),

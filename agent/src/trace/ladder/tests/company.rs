@@ -20,10 +20,3 @@ fn a_link_beside_calls_that_are_unsure_is_doubted() {
     }
     assert!((process.doubted(last.key, 0.98) - 0.98).abs() < 1e-9, "they are known");
 }
-
-#[test]
-fn where_callers_wait_calls_are_not_linked_before_their_requests_were_answered() {
-    let mut world = World::taught(60);
-    let early = with_a_full_pool(&mut world, 12, Some(Lost::Answers));
-    assert!(early.wrong == 0 && early.right < 6, "{early:?}");
-}

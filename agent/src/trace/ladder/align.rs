@@ -10,6 +10,7 @@
 use super::change::MAX_COMPARED;
 use super::evidence::{Doubt, Evidence};
 use super::memo::Memo;
+use super::order::Acted;
 use super::plan::ANSWER;
 use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
 use super::timeline::{USUAL_SPREAD, answer, position};
@@ -94,7 +95,7 @@ impl Process {
         // Of those that are about as likely the one whose turn it is.
         let mut best = 0;
         for (at, candidate) in candidates.iter().enumerate().skip(1) {
-            if self.is_before(candidate, &candidates[best], call.made) {
+            if self.is_before(candidate, &candidates[best], call.acted()) {
                 best = at;
             }
         }
@@ -105,9 +106,9 @@ impl Process {
     }
 
     /// Whether it is rather this one that makes a call, by whose turn it is.
-    pub(super) fn is_before(&self, one: &Candidate, other: &Candidate, made: Nanos) -> bool {
+    pub(super) fn is_before(&self, one: &Candidate, other: &Candidate, acted: Acted) -> bool {
         let (Some(turn), Some(first)) = (one.turn, other.turn) else { return false };
-        one.likelihood - other.likelihood + self.first(turn, first, made) > 0.0
+        one.likelihood - other.likelihood + self.first(turn, first, acted) > 0.0
     }
 
     /// Gives a call to a request, or to nobody.
@@ -180,10 +181,11 @@ impl Process {
         odds += parent.calls[..at].iter().map(|&before| self.doubt_from(before)).sum::<f64>();
         let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
         let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
-        // Where callers wait, what a request did in the end shows whether it was the one.
-        if parent.answered.is_none()
-            && self.plans.has_waited(ready.history, &self.step(call, (owner, &parent.calls[..at]), &ready))
-        {
+        // Where callers wait, what a request did in the end shows whether it was the one; and who was given a call before that was
+        // known may keep the place of another.
+        let is_early = parent.answered.is_none()
+            && self.plans.has_waited(ready.history, &self.step(call, (owner, &parent.calls[..at]), &ready));
+        if is_early || parent.calls[..at].iter().any(|&before| self.was_unsure_early(before)) {
             strength = strength.min(1.0 / (1.0 + STRANGE));
         }
         // Nothing was ever seen of what such requests do: there is nothing that could contradict.
@@ -191,6 +193,12 @@ impl Process {
             strength = strength.min(UNKNOWN_STRENGTH);
         }
         Some((Evidence { parent: parent.node, tier: Method::Alignment, strength }, doubt))
+    }
+
+    /// Whether it was not sure whose a call was when that was decided, before its request was answered.
+    fn was_unsure_early(&self, key: Key) -> bool {
+        let Some(call) = self.calls.get(key) else { return false };
+        call.is_early && call.decision.is_some_and(|decision| decision.parent.is_none())
     }
 
     /// What speaks against that a call is whose it is assumed to be, whatever was said of those before.

@@ -2,7 +2,7 @@
 
 use super::memo::Memo;
 use super::process::{Call, Process};
-use super::timeline::{IMPOSSIBLE, position};
+use super::timeline::{IMPOSSIBLE, Ready, position};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -12,6 +12,8 @@ const MAX_NEIGHBOURS: usize = 8;
 pub(super) const MAX_COMPARED: usize = 16;
 /// Calls of any kind that are looked through for them.
 const MAX_LOOKED_AT: usize = 128;
+/// The same for those that a request would pass.
+const MAX_PASSED_LOOKED_AT: usize = 64;
 /// So many calls of two requests are exchanged together at most, or all that follow.
 const MAX_STRETCH: usize = 4;
 /// Exchanges of two that keep the order so much likelier than they would break it are not looked at; a natural logarithm.
@@ -105,7 +107,8 @@ impl Process {
         let at = theirs.partition_point(|&key| self.calls.get(key).is_some_and(|other| other.made <= call.made));
         let Some(ready) = self.ready_at(to, &theirs[..at], call.operation, Some(call.made)) else { return IMPOSSIBLE };
         let step = self.step(call, (to, &theirs[..at]), &ready);
-        self.plans.likelihood(ready.history, &step, self.trust()) + self.first(ready.since, mine, call.made)
+        let order = if ready.is_due() { self.first(ready.since, mine, call.acted()) } else { 0.0 };
+        self.plans.likelihood(ready.history, &step, self.trust()) + order
     }
 
     /// Adds the ways in which a call can be exchanged with the nearest of its kind.
@@ -164,8 +167,8 @@ impl Process {
             return true;
         }
         // Most others are out of the question at once.
-        let order = self.order_of((my_ready.since, call.made), (their_ready.since, other.made));
-        let order = if between > 0 { order.max(0.0) + order } else { order };
+        let order = self.order_of((my_ready.since, call.acted()), (their_ready.since, other.acted()));
+        let order = order + order.max(0.0) * between as f64;
         if order > OUT_OF_ORDER && !mine.is_vague && !their.is_vague {
             return true;
         }
@@ -224,12 +227,12 @@ impl Process {
         let since = |parent, calls: &[Key], key: Key| {
             let call = self.calls.get(key)?;
             let before = calls.iter().position(|&other| other == key).unwrap_or(calls.len());
-            let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made))?;
-            Some((ready.since, call.made))
+            let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made));
+            Some((ready.filter(Ready::is_due)?.since, call.acted()))
         };
         let mut now = |parent, key: Key| {
-            let ready = memo.ready(parent, position(self.calls_of(parent), key))?;
-            Some((ready.since, self.calls.get(key)?.made))
+            let ready = memo.ready(parent, position(self.calls_of(parent), key));
+            Some((ready.filter(Ready::is_due)?.since, self.calls.get(key)?.acted()))
         };
         match *change {
             Change::Exchange { key, with, count, between } => {
@@ -238,8 +241,8 @@ impl Process {
                     return 0.0;
                 };
                 let (as_is, then) = (self.order_of(my, their), self.order_of((my.0, their.1), (their.0, my.1)));
-                // Who is exchanged with one further away is out of order with those between, too.
-                let more = if between > 0 { (then - as_is).min(0.0) } else { 0.0 };
+                // Who is exchanged with one further away is out of order with each of those between, too.
+                let more = between as f64 * (then - as_is).min(0.0);
                 // What follows was waited for by others.
                 let next = |calls: &[Key], key| calls.get(position(calls, key).saturating_add(count)).copied();
                 let after = match (next(mine, key), next(theirs, with)) {
@@ -258,9 +261,26 @@ impl Process {
                 let Some((mine, at)) = now(*one, key) else { return 0.0 };
                 let Some((theirs, _)) = since(*other, other_calls, key) else { return 0.0 };
                 // Who is not given any gets a later one.
-                self.first(theirs, mine, at)
+                let passed = self.passed(key, (*one, mine), (*other, theirs), memo);
+                self.first(theirs, mine, at) + passed
             }
         }
+    }
+
+    /// How much less likely it is that `other` makes a call instead of `one`, by those that make the next ones and could before it.
+    /// Of both the request, and since when it could.
+    fn passed(&self, key: Key, one: (Key, Nanos), other: (Key, Nanos), memo: &mut Memo<'_>) -> f64 {
+        let Some(acted) = self.calls.get(key).map(Call::acted) else { return 0.0 };
+        let from = self.recent.partition_point(|&next| self.calls.get(next).is_some_and(|next| next.made <= acted.at));
+        let next = self.recent.range(from..).take(MAX_PASSED_LOOKED_AT).filter(|&&next| self.is_same_kind(next, key));
+        let passed = |&next: &Key| {
+            let call = self.calls.get(next)?;
+            let owner = call.owner.filter(|&owner| owner != one.0 && owner != other.0)?;
+            let theirs = (memo.ready(owner, position(self.calls_of(owner), next))?.since, call.acted());
+            let order = |since| ln_share(self.order_of((since, acted), theirs));
+            Some(order(other.1) - order(one.1))
+        };
+        next.take(MAX_NEIGHBOURS).filter_map(passed).sum::<f64>().min(0.0)
     }
 
     pub(super) fn is_same_kind(&self, key: Key, other: Key) -> bool {
@@ -285,8 +305,14 @@ impl Process {
         best.1
     }
 
+    /// Which calls a request has after a change; `None` if it has no part in it.
+    pub(super) fn calls_after(&self, change: &Change, parent: Key) -> Option<Vec<Key>> {
+        let Outcome { one, one_calls, other, other_calls } = self.outcome(change)?;
+        if one == parent { Some(one_calls) } else { (other == parent).then_some(other_calls) }
+    }
+
     /// Whether a change would change what was decided.
-    fn is_decided(&self, change: &Change) -> bool {
+    pub(super) fn is_decided(&self, change: &Change) -> bool {
         let is_decided = |&key: &Key| self.calls.get(key).is_some_and(|call| call.decision.is_some());
         let rest = |key| {
             let owner = self.calls.get(key).and_then(|call| call.owner);

@@ -14,7 +14,7 @@ const COMPANY: usize = 4;
 /// Calls of any kind that are looked through for them.
 const MAX_LOOKED_AT: usize = 64;
 /// Where others are strange, what speaks against a link beyond the usual doubt weighs so many times as much.
-const AMONG_STRANGERS: f64 = 5.0;
+const AMONG_STRANGERS: f64 = 8.0;
 /// For each of the others that is not linked for want of certainty, what speaks against a link weighs so many times more.
 const AMONG_UNSURE: f64 = 2.0;
 

@@ -77,6 +77,9 @@ impl Process {
             && self.parents.get(owner).is_some_and(|parent| parent.answered.is_none())
         {
             self.improve(owner);
+            if let Some(call) = self.calls.get_mut(key) {
+                call.is_early = true;
+            }
         }
         if self.is_exhausted() {
             self.decided(key, Decision::default());

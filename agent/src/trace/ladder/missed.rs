@@ -169,7 +169,7 @@ impl Process {
         for &operation in self.kinds.calls.get(&destination).into_iter().flatten() {
             let call = Call { operation, ..call.clone() };
             if let Some(first) = self.candidates(&call).first().copied()
-                && best.is_none_or(|(_, other)| self.is_before(&first, &other, call.made))
+                && best.is_none_or(|(_, other)| self.is_before(&first, &other, call.acted()))
             {
                 best = Some((operation, first));
             }

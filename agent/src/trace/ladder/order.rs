@@ -13,7 +13,7 @@ use crate::slots::Key;
 /// How often those that could act earlier did, by how much earlier they could.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    pairs: [[Seen; GAPS]; 2],
+    pairs: [[Seen; GAPS]; MANNERS],
     /// Requests that could be learnt from.
     asked: u32,
 }
@@ -28,18 +28,39 @@ struct Seen {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     gap: usize,
-    /// The later one had just become ready when the first of them acted.
-    is_fresh: bool,
+    manner: Manner,
+}
+
+/// What one waits for that acts before another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// It is not known what for.
+    Waiting,
+    /// The later one had just become ready then.
+    Fresh,
+    /// A connection: that of the first of them had just become free.
+    Queued,
+}
+
+const MANNERS: usize = 3;
+
+/// When something was done, and whether a connection had just become free for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Acted {
+    pub(super) at: Nanos,
+    pub(super) is_handed: bool,
 }
 
 /// Classes of how much earlier one could act than the other: less than so many microseconds, or more.
-const GAPS_US: [u64; 3] = [100, 400, 2_000];
+const GAPS_US: [u64; 5] = [100, 400, 2_000, 8_000, 32_000];
+/// From this class on who waits for a connection is taken to wait in a queue.
+const LONG: usize = 3;
 const GAPS: usize = GAPS_US.len() + 1;
 /// Who became ready less than this before may have come at the right moment.
 const FRESH_NS: u64 = 1_000_000;
 /// After so many pairs only some requests are learnt from: one of so many.
-const WELL_KNOWN: u32 = 512;
-const SAMPLED: u32 = 8;
+const WELL_KNOWN: u32 = 4_096;
+const SAMPLED: u32 = 2;
 /// Counts are halved then.
 const MAX_COUNT: u32 = 4_096;
 /// What is expected weighs like so many sightings.
@@ -49,16 +70,29 @@ const WEIGHT_OF_OTHERS: f64 = 8.0;
 /// How many keep the order, by the gap, before anything was seen.
 const EXPECTED: [f64; GAPS] = [0.73; GAPS];
 /// The same where several threads make calls: each may be held up by itself.
-const EXPECTED_THREADS: [f64; GAPS] = [0.6, 0.65, 0.7, 0.73];
+const EXPECTED_THREADS: [f64; GAPS] = [0.6, 0.65, 0.7, 0.73, 0.73, 0.73];
 /// The same of those that wait for long: most pools are queues.
 const QUEUES: f64 = 0.95;
 
 impl Pair {
     /// One that could act at a time and another that could act later, and when the first of them acted.
-    pub(super) fn new(earlier: Nanos, later: Nanos, acted: Nanos) -> Self {
+    pub(super) fn new(earlier: Nanos, later: Nanos, acted: Acted) -> Self {
         let gap_us = later.0.saturating_sub(earlier.0) / 1_000;
         let gap = GAPS_US.iter().position(|&us| gap_us < us).unwrap_or(GAPS_US.len());
-        Self { gap, is_fresh: acted.0.saturating_sub(later.0) < FRESH_NS }
+        let manner = if acted.at.0.saturating_sub(later.0) < FRESH_NS {
+            Manner::Fresh
+        } else if acted.is_handed {
+            Manner::Queued
+        } else {
+            Manner::Waiting
+        };
+        Self { gap, manner }
+    }
+}
+
+impl Seen {
+    fn and(self, other: &Self) -> Self {
+        Self { kept: self.kept + other.kept, broken: self.broken + other.broken }
     }
 }
 
@@ -70,14 +104,27 @@ impl Order {
             let Seen { kept, broken } = seen;
             (f64::from(kept) + weight * expected) / (f64::from(kept) + f64::from(broken) + weight)
         };
-        let [waiting, fresh] = [self.pairs[0][pair.gap], self.pairs[1][pair.gap]];
-        let share = if pair.is_fresh {
-            // As long as little is known of those who come at the right moment they are taken to wait like others.
-            share(fresh, share(waiting, expected[pair.gap], WEIGHT_OF_OTHERS), WEIGHT)
-        } else if pair.gap == GAPS - 1 {
-            share(waiting, QUEUES, WEIGHT)
-        } else {
-            share(waiting, expected[pair.gap], WEIGHT)
+        // What is known of others tells as long as little is known of just these: of all that wait for long, and of all that wait.
+        let is_long = pair.gap >= LONG;
+        let like = |manner: Manner| {
+            let pairs = &self.pairs[manner as usize];
+            if is_long { pairs[LONG..].iter().fold(Seen::default(), Seen::and) } else { pairs[pair.gap] }
+        };
+        let just = self.pairs[pair.manner as usize][pair.gap];
+        let all = like(Manner::Waiting).and(&like(Manner::Queued));
+        let expected = expected[pair.gap];
+        let share = match (pair.manner, is_long) {
+            // Those that come at the right moment are taken to wait like others.
+            (Manner::Fresh, false) => share(just, share(all, expected, WEIGHT_OF_OTHERS), WEIGHT),
+            (Manner::Fresh, true) => {
+                let fresh = share(like(Manner::Fresh), share(all, expected, WEIGHT_OF_OTHERS), WEIGHT);
+                share(just, fresh, WEIGHT_OF_OTHERS)
+            }
+            (_, false) => share(all, expected, WEIGHT),
+            (manner, true) => {
+                let all = share(all, QUEUES, WEIGHT);
+                share(just, share(like(manner), all, WEIGHT_OF_OTHERS), WEIGHT_OF_OTHERS)
+            }
         };
         (share / (1.0 - share)).ln()
     }
@@ -89,7 +136,7 @@ impl Order {
 
     /// A pair about which there is no doubt.
     pub(super) fn learn(&mut self, pair: Pair, is_kept: bool) {
-        let seen = &mut self.pairs[usize::from(pair.is_fresh)][pair.gap];
+        let seen = &mut self.pairs[pair.manner as usize][pair.gap];
         *if is_kept { &mut seen.kept } else { &mut seen.broken } += 1;
         if seen.kept + seen.broken >= MAX_COUNT {
             *seen = Seen { kept: seen.kept / 2, broken: seen.broken / 2 };
@@ -107,12 +154,12 @@ const MAX_LOOKED_AT: usize = 64;
 impl Process {
     /// How likely it is that of two that wait it is this one that acts first, by since when they could act and when they did: as
     /// log-odds, 0 where they did not wait at the same time.
-    pub(super) fn order_of(&self, one: (Nanos, Nanos), other: (Nanos, Nanos)) -> f64 {
-        let acted = one.1.min(other.1);
-        if one.0.max(other.0) >= acted {
+    pub(super) fn order_of(&self, one: (Nanos, Acted), other: (Nanos, Acted)) -> f64 {
+        let acted = if one.1.at <= other.1.at { one.1 } else { other.1 };
+        if one.0.max(other.0) >= acted.at {
             return 0.0;
         }
-        if one.1 < other.1 { self.first(one.0, other.0, acted) } else { self.first(other.0, one.0, acted) }
+        if one.1.at < other.1.at { self.first(one.0, other.0, acted) } else { self.first(other.0, one.0, acted) }
     }
 
     /// A request was answered: what is known of its calls and of those before tells in which order requests act.
@@ -154,7 +201,8 @@ impl Process {
             return None;
         }
         let is_kept = (mine < their) == (call.made < with.made);
-        let pair = Pair::new(mine.min(their), mine.max(their), acted);
+        let first = if call.made <= with.made { call } else { with };
+        let pair = Pair::new(mine.min(their), mine.max(their), first.acted());
         if call.proof.is_some() && with.proof.is_some() {
             return Some(Some((pair, is_kept)));
         }
@@ -168,7 +216,7 @@ impl Process {
     }
 
     /// How much likelier it is that one acts at this time and not the other one, by who could earlier.
-    pub(super) fn first(&self, one: Nanos, other: Nanos, acted: Nanos) -> f64 {
+    pub(super) fn first(&self, one: Nanos, other: Nanos, acted: Acted) -> f64 {
         match one.cmp(&other) {
             std::cmp::Ordering::Less => self.order.odds(Pair::new(one, other, acted), self.has_many_callers()),
             std::cmp::Ordering::Equal => 0.0,
@@ -183,12 +231,18 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    const ACTED: Acted = Acted { at: Nanos(50 * MS), is_handed: false };
+
     fn waiting() -> Pair {
-        Pair::new(Nanos(MS), Nanos(11 * MS), Nanos(50 * MS))
+        Pair::new(Nanos(MS), Nanos(41 * MS), ACTED)
     }
 
     fn fresh() -> Pair {
-        Pair::new(Nanos(MS), Nanos(50 * MS - MS / 10), Nanos(50 * MS))
+        Pair::new(Nanos(MS), Nanos(50 * MS - MS / 10), ACTED)
+    }
+
+    fn queued() -> Pair {
+        Pair::new(Nanos(MS), Nanos(41 * MS), Acted { is_handed: true, ..ACTED })
     }
 
     #[test]
@@ -206,6 +260,17 @@ mod tests {
         (0..100).for_each(|_| order.learn(waiting(), true));
         (0..100).for_each(|_| order.learn(fresh(), false));
         assert!(order.odds(fresh(), false) < -3.0 && order.odds(waiting(), false) > 6.0, "{order:?}");
+    }
+
+    #[test]
+    fn those_that_wait_for_a_connection_are_learnt_apart() {
+        let mut order = Order::default();
+        (0..100).for_each(|at| order.learn(waiting(), at % 2 == 0));
+        let before = order.odds(queued(), true);
+        assert!(before < 1.0, "nothing is known of them but of others: {order:?}");
+        (0..400).for_each(|_| order.learn(queued(), true));
+        assert!(order.odds(queued(), true) > 4.0, "{order:?}");
+        assert!(order.odds(waiting(), true) < 1.0, "{order:?}");
     }
 
     #[test]

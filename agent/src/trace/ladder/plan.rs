@@ -154,11 +154,13 @@ impl Plans {
         /// Of what a request does of which nothing is known: one of a few actions.
         const SOME_ACTION: f64 = 0.3;
         let stage = self.stages.get(&history);
-        let chance = match stage {
-            Some(stage) => stage.chance(step.action),
-            None => SOME_ACTION * self.unheard_of(history),
-        };
         let action = stage.and_then(|stage| stage.actions.iter().find(|known| known.action == step.action));
+        // Where few ever get, nothing is likely for that.
+        let chance = match (stage, action) {
+            (Some(stage), Some(_)) => stage.chance(step.action),
+            (Some(stage), None) => stage.chance(step.action).min(SOME_ACTION * self.unheard_of(history)),
+            (None, _) => SOME_ACTION * self.unheard_of(history),
+        };
         let (beside, manner) = match action {
             Some(action) => (action.beside(step), self.manner(action, step).0),
             None => (NOTHING.beside(step), self.manner(&NOTHING, step).0),
@@ -184,6 +186,13 @@ impl Plans {
     #[must_use]
     pub(super) fn seen(&self, history: History) -> u32 {
         self.stages.get(&history).map_or(0, |stage| stage.seen)
+    }
+
+    /// How often a request with this history was seen to take this action.
+    pub(super) fn count(&self, history: History, action: u64) -> u32 {
+        let known =
+            self.stages.get(&history).and_then(|stage| stage.actions.iter().find(|known| known.action == action));
+        known.map_or(0, |known| known.count)
     }
 
     /// Whether a request with this history was seen to take this action.

@@ -9,7 +9,7 @@ use wirespan_common::record::TaskId;
 use super::evidence::{Decision, Doubt, Evidence};
 use super::handover::{Demand, Handover, Handovers};
 use super::missed::Kinds;
-use super::order::Order;
+use super::order::{Acted, Order};
 use super::plan::Plans;
 use super::thread::Habit;
 use super::token::Tokens;
@@ -119,6 +119,8 @@ pub(super) struct Call {
     pub(super) proof: Option<Evidence>,
     /// What was decided; nothing changes any more.
     pub(super) decision: Option<Decision>,
+    /// It was decided before its request was answered.
+    pub(super) is_early: bool,
     /// How sure its link is by what was seen.
     pub(super) strength: Option<f64>,
     /// What spoke against it when it was decided.
@@ -185,6 +187,16 @@ impl Effort {
             *self = Self { since: now, compared: Cell::new(0) };
         }
         self.compared.get() >= MAX_COMPARED
+    }
+}
+
+impl Call {
+    /// When it was made, and whether its connection had just become free then.
+    pub(super) fn acted(&self) -> Acted {
+        /// A program takes that long to give a connection to whoever waits for it.
+        const HANDED_NS: u64 = 1_000_000;
+        let is_handed = self.free_since.is_some_and(|since| self.made.0.saturating_sub(since.0) < HANDED_NS);
+        Acted { at: self.made, is_handed }
     }
 }
 
@@ -272,6 +284,7 @@ impl Process {
             rivals: [None; MAX_RIVALS],
             proof: None,
             decision: None,
+            is_early: false,
             strength: None,
             doubt: None,
             missed: None,
@@ -328,6 +341,7 @@ impl Process {
             self.worker_answered(sender, key);
         }
         self.follow_handovers(key);
+        self.mend(key);
         self.improve(key);
         self.learn_order(key);
     }

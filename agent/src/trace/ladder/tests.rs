@@ -4,6 +4,7 @@ mod advance;
 mod company;
 mod handover;
 mod memo;
+mod mend;
 mod missed;
 mod pool;
 mod worker;

@@ -1,7 +1,7 @@
 //! What a request could do when, and how likely it is that it did what it is said to have done.
 
 use super::plan::{ANSWER, History, Idle, Step};
-use super::process::{Call, Cause, MAX_FAN_OUT, Parent, Process};
+use super::process::{Call, Cause, MAX_FAN_OUT, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -25,6 +25,13 @@ pub(super) struct Ready {
     pub(super) history: History,
     pub(super) since: Nanos,
     pub(super) outstanding: usize,
+}
+
+impl Ready {
+    /// Whether nothing was outstanding that it usually waits for: who is not due yet waits for nobody else.
+    pub(super) const fn is_due(&self) -> bool {
+        self.outstanding == 0
+    }
 }
 
 impl Process {
@@ -102,7 +109,8 @@ impl Process {
         let Some(&key) = calls.get(at) else {
             let answered = request.answered.zip(ready);
             return Some(answered.map_or(0.0, |(answered, ready)| {
-                self.plans.likelihood(ready.history, &answer(answered, &ready), trust)
+                let end = self.plans.likelihood(ready.history, &answer(answered, &ready), trust);
+                end + self.rarity(parent, calls, &ready)
             }));
         };
         let (call, ready) = (self.calls.get(key)?, ready?);
@@ -142,22 +150,49 @@ impl Process {
         {
             return is_plain;
         }
-        let is_plain = self.looks_plain(parent, request);
+        let is_plain = self.looks_plain(parent, &request.calls);
         request.plain.set(Some((self.lessons, is_plain)));
         is_plain
     }
 
-    fn looks_plain(&self, parent: Key, request: &Parent) -> bool {
-        let Some(answered) = request.answered else { return false };
-        let Some(ready) = self.ready_at(parent, &request.calls, ANSWER, Some(answered)) else { return false };
+    fn looks_plain(&self, parent: Key, calls: &[Key]) -> bool {
+        let Some(answered) = self.parents.get(parent).and_then(|request| request.answered) else { return false };
+        let Some(ready) = self.ready_at(parent, calls, ANSWER, Some(answered)) else { return false };
         let surprise = self.plans.surprise(ready.history, &answer(answered, &ready), self.trust());
         let spread = if self.has_many_callers() { PLAIN_SPREAD_THREADS } else { PLAIN_SPREAD };
-        surprise.is_some_and(|surprise| surprise < spread * self.trust())
-            && request.calls.iter().enumerate().all(|(at, &key)| {
-                let Some(call) = self.calls.get(key) else { return false };
-                let ready = self.ready_at(parent, &request.calls[..at], call.operation, Some(call.made));
-                ready.is_some_and(|ready| ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation))
-            })
+        let rarity = self.rarity(parent, calls, &ready);
+        surprise.is_some_and(|surprise| surprise - rarity < spread * self.trust()) && self.are_known(parent, calls)
+    }
+
+    /// Whether such requests were seen to make each of these calls after those before it, when their answers were there.
+    pub(super) fn are_known(&self, parent: Key, calls: &[Key]) -> bool {
+        calls.iter().enumerate().all(|(at, &key)| {
+            let Some(call) = self.calls.get(key) else { return false };
+            let ready = self.ready_at(parent, &calls[..at], call.operation, Some(call.made));
+            ready.is_some_and(|ready| ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation))
+        })
+    }
+
+    /// How likely it is that a request ends with these calls and no other, of those that made each of them: what is made at the same
+    /// time is no step after the other that could be missing.
+    fn rarity(&self, parent: Key, calls: &[Key], end: &Ready) -> f64 {
+        /// Where more than one in so many ends so it is not asked.
+        const RARE: u32 = 16;
+        const KNOWN: u32 = 64;
+        const UNSEEN: f64 = 1.0;
+        let Some(request) = self.parents.get(parent) else { return 0.0 };
+        let all = self.plans.seen(History::new(request.operation));
+        let seen = self.plans.seen(end.history);
+        if all < KNOWN || seen.saturating_mul(RARE) >= all {
+            return 0.0;
+        }
+        let reached = |(at, &key): (usize, &Key)| {
+            let call = self.calls.get(key)?;
+            let ready = self.ready_at(parent, &calls[..at], call.operation, Some(call.made))?;
+            Some(self.plans.count(ready.history, call.operation))
+        };
+        let reached = calls.iter().enumerate().filter_map(reached).min().unwrap_or(all);
+        ((f64::from(seen) + UNSEEN) / (f64::from(reached) + UNSEEN)).ln().min(0.0)
     }
 
     /// How likely a call is made for nobody.

@@ -1,0 +1,94 @@
+//! What an answer says about the calls before it: the last one that the request waited for was answered just before. Where that is
+//! not so, another request was given what it waited for, maybe long ago.
+//!
+//! In a full pool whoever is given another's place keeps it, and those behind it are each given the next one's, as long as the queue
+//! does not become empty. What is compared with the neighbours of a call ([`super::change`]) does not find that: who has the call may be
+//! far behind. The answers find it one by one.
+
+use super::change::{Change, MAX_COMPARED};
+use super::memo::Memo;
+use super::process::Process;
+use super::timeline::position;
+use crate::slots::Key;
+
+/// What a request waited for was answered so long before it at most.
+const JUST_BEFORE_NS: u64 = 4_000_000;
+/// Calls that were answered just before which are tried.
+const MAX_TRIED: usize = 6;
+/// Calls of any kind that are looked through for them.
+const MAX_LOOKED_AT: usize = 256;
+
+impl Process {
+    /// A request was answered: if it is not plain what it did, takes the call that was answered just before from whoever has it.
+    pub(super) fn mend(&mut self, parent: Key) {
+        /// Gains below are noise.
+        const WORTH: f64 = 0.01;
+        if self.is_plain(parent) || self.is_exhausted() || self.calls_of(parent).len() > MAX_COMPARED {
+            return;
+        }
+        let (mut best, mut memo) = ((WORTH, None), Memo::new(self));
+        for key in self.answered_before(parent) {
+            for change in self.takings(parent, key) {
+                let calls = self.calls_after(&change, parent).unwrap_or_default();
+                if self.is_decided(&change) || !self.are_known(parent, &calls) {
+                    continue;
+                }
+                let gain = self.gain(&change, &mut memo);
+                if gain.total > best.0 {
+                    best = (gain.total, Some(change));
+                }
+            }
+        }
+        if let Some(change) = best.1 {
+            self.apply(change);
+        }
+    }
+
+    /// Calls of others that were answered just before a request was, the latest first.
+    fn answered_before(&self, parent: Key) -> Vec<Key> {
+        let Some(answered) = self.parents.get(parent).and_then(|parent| parent.answered) else { return Vec::new() };
+        let earliest = answered.0.saturating_sub(JUST_BEFORE_NS);
+        let heard = |&key: &Key| {
+            let call = self.calls.get(key)?;
+            let heard = call.heard.filter(|heard| heard.0 >= earliest && *heard <= answered)?;
+            let owner = call.owner.filter(|&owner| owner != parent && call.decision.is_none())?;
+            let is_few = self.calls_of(owner).len() <= MAX_COMPARED;
+            (is_few && !self.is_plain(owner)).then_some((heard, key))
+        };
+        let mut found: Vec<_> = self.recent.iter().rev().take(MAX_LOOKED_AT).filter_map(heard).collect();
+        found.sort_by(|one, other| other.cmp(one));
+        found.into_iter().take(MAX_TRIED).map(|(_, key)| key).collect()
+    }
+
+    /// The ways in which a request can have another's call: that one alone, or with it what was done from some call on.
+    fn takings(&self, parent: Key, key: Key) -> Vec<Change> {
+        let Some(owner) = self.calls.get(key).and_then(|call| call.owner) else { return Vec::new() };
+        let (mine, theirs) = (self.calls_of(parent), self.calls_of(owner));
+        let same = |other: Key| mine.iter().copied().find(|&mine| self.is_same_kind(mine, other));
+        let alone = match same(key) {
+            Some(mine) => Change::Exchange { key: mine, with: key, count: 1, between: self.between(mine, key) },
+            None => Change::Move { key, to: parent, and_all_after: false, loss: self.loss(owner, theirs, key) },
+        };
+        let until = position(theirs, key).saturating_add(1).min(theirs.len());
+        let tails = theirs[..until]
+            .iter()
+            .filter_map(|&with| Some((same(with)?, with)))
+            .map(|(key, with)| Change::Exchange { key, with, count: usize::MAX, between: self.between(key, with) });
+        std::iter::once(alone).chain(tails).collect()
+    }
+
+    /// How many calls of the same kind were made between two.
+    fn between(&self, one: Key, other: Key) -> usize {
+        let made = |key| self.calls.get(key).map(|call| call.made);
+        let (from, to) = (made(one).min(made(other)), made(one).max(made(other)));
+        let place = |at| self.recent.partition_point(|&key| made(key) < at);
+        self.recent.range(place(from)..place(to)).filter(|&&key| self.is_same_kind(key, one)).count().saturating_sub(1)
+    }
+
+    /// What it makes of a request that it does not have one of its calls.
+    fn loss(&self, owner: Key, calls: &[Key], key: Key) -> f64 {
+        let at = position(calls, key);
+        let without: Vec<Key> = calls.iter().copied().filter(|&other| other != key).collect();
+        self.likelihood_from(owner, &without, at) - self.likelihood_from(owner, calls, at)
+    }
+}

@@ -86,7 +86,7 @@ impl Process {
             let Some(ready) = self.ready(request, call.operation, call.made) else { continue };
             let step = self.step(call, (request, self.calls_of(request)), &ready);
             // It can be its turn only if this is what such requests do then.
-            let is_due = ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation);
+            let is_due = ready.is_due() && self.plans.is_known(ready.history, call.operation);
             let likelihood = self.plans.likelihood(ready.history, &step, trust);
             candidates.push(Candidate { request, likelihood, turn: is_due.then_some(ready.since) });
         }
@@ -216,9 +216,7 @@ impl Process {
             let odds = self.gain(&change, &mut memo).total.min(0.0).exp();
             *if change.is_of_one() { &mut alone } else { &mut together } += odds;
         }
-        let without: Vec<Key> = parent.calls.iter().copied().filter(|&other| other != key).collect();
-        let lost = self.likelihood_from(owner, &without, at) - memo.likelihood_from(owner, at);
-        let nobodys = (lost + self.nobodys(call)).exp();
+        let nobodys = (memo.loss(owner, at, false) + self.nobodys(call)).exp();
         let here = DOUBT * surprise.max(0.0).exp() + alone + together + nobodys;
         Some(Doubt { here, after: together + ALONE * alone })
     }

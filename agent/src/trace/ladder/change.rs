@@ -90,8 +90,7 @@ impl Process {
         let (Some(call), Some(ready)) = (self.calls.get(key), memo.ready(owner, at)) else { return };
         let is_free_after = at + 1 < mine.len() && self.is_free_from(mine, key);
         for and_all_after in [false, true].into_iter().take(1 + usize::from(is_free_after)) {
-            let rest = if and_all_after { &[] } else { &mine[at + 1..] };
-            let loss = self.likelihood_from(owner, &[&mine[..at], rest].concat(), at) - memo.likelihood_from(owner, at);
+            let loss = memo.loss(owner, at, and_all_after);
             for to in call.rivals.into_iter().flatten().filter(|&rival| rival != owner) {
                 // Who did all that is usual is no likelier with one more: it is looked at no further than that one.
                 if !self.is_plain(to) || loss + self.joining(call, to, ready.since) > HOPELESS {
@@ -289,16 +288,23 @@ impl Process {
     }
 
     pub(super) fn best_change(&self, key: Key) -> Option<Change> {
-        /// Gains below are noise.
-        const WORTH: f64 = 0.01;
         let call = self.calls.get(key)?;
         if call.proof.is_some() || call.decision.is_some() {
             return None;
         }
-        let (mut best, mut memo) = ((WORTH, None), Memo::new(self));
-        for change in self.changes(key, &mut memo) {
-            let gain = self.gain(&change, &mut memo);
-            if gain.total > best.0 && !self.is_decided(&change) {
+        let mut memo = Memo::new(self);
+        let changes = self.changes(key, &mut memo);
+        self.best_of(changes, &mut memo)
+    }
+
+    /// The likeliest of other ways, if it is likelier than what is assumed and changes nothing that was decided.
+    pub(super) fn best_of(&self, changes: Vec<Change>, memo: &mut Memo<'_>) -> Option<Change> {
+        /// Gains below are noise.
+        const WORTH: f64 = 0.01;
+        let mut best = (WORTH, None);
+        for change in changes.into_iter().filter(|change| !self.is_decided(change)) {
+            let gain = self.gain(&change, memo);
+            if gain.total > best.0 {
                 best = (gain.total, Some(change));
             }
         }
@@ -312,7 +318,7 @@ impl Process {
     }
 
     /// Whether a change would change what was decided.
-    pub(super) fn is_decided(&self, change: &Change) -> bool {
+    fn is_decided(&self, change: &Change) -> bool {
         let is_decided = |&key: &Key| self.calls.get(key).is_some_and(|call| call.decision.is_some());
         let rest = |key| {
             let owner = self.calls.get(key).and_then(|call| call.owner);

@@ -55,6 +55,13 @@ impl<'a> Memo<'a> {
             .unwrap_or(IMPOSSIBLE)
     }
 
+    /// What it makes of a request that it does not have the call in this place, or none from it on: a natural logarithm.
+    pub(super) fn loss(&mut self, parent: Key, at: usize, and_all_after: bool) -> f64 {
+        let (before, from) = self.process.calls_of(parent).split_at_checked(at).unwrap_or_default();
+        let rest = if and_all_after { &[] } else { from.get(1..).unwrap_or_default() };
+        self.process.likelihood_from(parent, &[before, rest].concat(), at) - self.likelihood_from(parent, at)
+    }
+
     fn work_out(&self, parent: Key, at: usize) -> Option<Ready> {
         let calls = self.process.calls_of(parent);
         match calls.get(at) {

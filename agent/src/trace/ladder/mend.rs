@@ -21,25 +21,15 @@ const MAX_LOOKED_AT: usize = 256;
 impl Process {
     /// A request was answered: if it is not plain what it did, takes the call that was answered just before from whoever has it.
     pub(super) fn mend(&mut self, parent: Key) {
-        /// Gains below are noise.
-        const WORTH: f64 = 0.01;
         if self.is_plain(parent) || self.is_exhausted() || self.calls_of(parent).len() > MAX_COMPARED {
             return;
         }
-        let (mut best, mut memo) = ((WORTH, None), Memo::new(self));
-        for key in self.answered_before(parent) {
-            for change in self.takings(parent, key) {
-                let calls = self.calls_after(&change, parent).unwrap_or_default();
-                if self.is_decided(&change) || !self.are_known(parent, &calls) {
-                    continue;
-                }
-                let gain = self.gain(&change, &mut memo);
-                if gain.total > best.0 {
-                    best = (gain.total, Some(change));
-                }
-            }
-        }
-        if let Some(change) = best.1 {
+        let mut memo = Memo::new(self);
+        let calls = self.answered_before(parent);
+        let mut changes: Vec<Change> = calls.iter().flat_map(|&key| self.takings(parent, key, &mut memo)).collect();
+        // What such requests were never seen to do is not made up for the sake of an answer.
+        changes.retain(|change| self.are_known(parent, &self.calls_after(change, parent).unwrap_or_default()));
+        if let Some(change) = self.best_of(changes, &mut memo) {
             self.apply(change);
         }
     }
@@ -61,13 +51,16 @@ impl Process {
     }
 
     /// The ways in which a request can have another's call: that one alone, or with it what was done from some call on.
-    fn takings(&self, parent: Key, key: Key) -> Vec<Change> {
+    fn takings(&self, parent: Key, key: Key, memo: &mut Memo<'_>) -> Vec<Change> {
         let Some(owner) = self.calls.get(key).and_then(|call| call.owner) else { return Vec::new() };
         let (mine, theirs) = (self.calls_of(parent), self.calls_of(owner));
         let same = |other: Key| mine.iter().copied().find(|&mine| self.is_same_kind(mine, other));
         let alone = match same(key) {
             Some(mine) => Change::Exchange { key: mine, with: key, count: 1, between: self.between(mine, key) },
-            None => Change::Move { key, to: parent, and_all_after: false, loss: self.loss(owner, theirs, key) },
+            None => {
+                let loss = memo.loss(owner, position(theirs, key), false);
+                Change::Move { key, to: parent, and_all_after: false, loss }
+            }
         };
         let until = position(theirs, key).saturating_add(1).min(theirs.len());
         let tails = theirs[..until]
@@ -83,12 +76,5 @@ impl Process {
         let (from, to) = (made(one).min(made(other)), made(one).max(made(other)));
         let place = |at| self.recent.partition_point(|&key| made(key) < at);
         self.recent.range(place(from)..place(to)).filter(|&&key| self.is_same_kind(key, one)).count().saturating_sub(1)
-    }
-
-    /// What it makes of a request that it does not have one of its calls.
-    fn loss(&self, owner: Key, calls: &[Key], key: Key) -> f64 {
-        let at = position(calls, key);
-        let without: Vec<Key> = calls.iter().copied().filter(|&other| other != key).collect();
-        self.likelihood_from(owner, &without, at) - self.likelihood_from(owner, calls, at)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::change::{self, Change};
 use super::memo::Memo;
-use super::process::Process;
+use super::process::{Call, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -73,6 +73,16 @@ const EXPECTED: [f64; GAPS] = [0.73; GAPS];
 const EXPECTED_THREADS: [f64; GAPS] = [0.6, 0.65, 0.7, 0.73, 0.73, 0.73];
 /// The same of those that wait for long: most pools are queues.
 const QUEUES: f64 = 0.95;
+
+impl Call {
+    /// When it was made, and whether its connection had just become free then.
+    pub(super) fn acted(&self) -> Acted {
+        /// A program takes that long to give a connection to whoever waits for it.
+        const HANDED_NS: u64 = 1_000_000;
+        let is_handed = self.free_since.is_some_and(|since| self.made.0.saturating_sub(since.0) < HANDED_NS);
+        Acted { at: self.made, is_handed }
+    }
+}
 
 impl Pair {
     /// One that could act at a time and another that could act later, and when the first of them acted.

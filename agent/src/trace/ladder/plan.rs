@@ -154,18 +154,12 @@ impl Plans {
         /// Of what a request does of which nothing is known: one of a few actions.
         const SOME_ACTION: f64 = 0.3;
         let stage = self.stages.get(&history);
-        let action = stage.and_then(|stage| stage.actions.iter().find(|known| known.action == step.action));
+        let action = self.action(history, step.action);
         // Where few ever get, nothing is likely for that.
-        let chance = match (stage, action) {
-            (Some(stage), Some(_)) => stage.chance(step.action),
-            (Some(stage), None) => stage.chance(step.action).min(SOME_ACTION * self.unheard_of(history)),
-            (None, _) => SOME_ACTION * self.unheard_of(history),
-        };
-        let (beside, manner) = match action {
-            Some(action) => (action.beside(step), self.manner(action, step).0),
-            None => (NOTHING.beside(step), self.manner(&NOTHING, step).0),
-        };
-        (chance * beside).ln() + trust * manner + step.handed
+        let most = if action.is_some() { 1.0 } else { SOME_ACTION * self.unheard_of(history) };
+        let chance = stage.map_or(most, |stage| stage.chance(step.action).min(most));
+        let action = action.unwrap_or(&NOTHING);
+        (chance * action.beside(step)).ln() + trust * self.manner(action, step).0 + step.handed
     }
 
     /// How likely a request gets where none was seen to get.
@@ -190,15 +184,17 @@ impl Plans {
 
     /// How often a request with this history was seen to take this action.
     pub(super) fn count(&self, history: History, action: u64) -> u32 {
-        let known =
-            self.stages.get(&history).and_then(|stage| stage.actions.iter().find(|known| known.action == action));
-        known.map_or(0, |known| known.count)
+        self.action(history, action).map_or(0, |known| known.count)
     }
 
     /// Whether a request with this history was seen to take this action.
     #[must_use]
     pub(super) fn is_known(&self, history: History, action: u64) -> bool {
-        self.stages.get(&history).is_some_and(|stage| stage.actions.iter().any(|known| known.action == action))
+        self.action(history, action).is_some()
+    }
+
+    fn action(&self, history: History, action: u64) -> Option<&Action> {
+        self.stages.get(&history)?.actions.iter().find(|known| known.action == action)
     }
 
     /// How much likelier such a step usually is, as a natural logarithm; `None` if none was seen.
@@ -221,9 +217,7 @@ impl Plans {
 
     /// Whether it is likelier that something else set a step off than that it could be taken.
     pub(super) fn has_waited(&self, history: History, step: &Step) -> bool {
-        let known = self.stages.get(&history);
-        let action = known.and_then(|stage| stage.actions.iter().find(|known| known.action == step.action));
-        self.manner(action.unwrap_or(&NOTHING), step).1
+        self.manner(self.action(history, step.action).unwrap_or(&NOTHING), step).1
     }
 
     /// A request with this history took this step.

@@ -9,7 +9,7 @@ use wirespan_common::record::TaskId;
 use super::evidence::{Decision, Doubt, Evidence};
 use super::handover::{Demand, Handover, Handovers};
 use super::missed::Kinds;
-use super::order::{Acted, Order};
+use super::order::Order;
 use super::plan::Plans;
 use super::thread::Habit;
 use super::token::Tokens;
@@ -187,16 +187,6 @@ impl Effort {
             *self = Self { since: now, compared: Cell::new(0) };
         }
         self.compared.get() >= MAX_COMPARED
-    }
-}
-
-impl Call {
-    /// When it was made, and whether its connection had just become free then.
-    pub(super) fn acted(&self) -> Acted {
-        /// A program takes that long to give a connection to whoever waits for it.
-        const HANDED_NS: u64 = 1_000_000;
-        let is_handed = self.free_since.is_some_and(|since| self.made.0.saturating_sub(since.0) < HANDED_NS);
-        Acted { at: self.made, is_handed }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a request could do when, and how likely it is that it did what it is said to have done.
 
 use super::plan::{ANSWER, History, Idle, Step};
-use super::process::{Call, Cause, MAX_FAN_OUT, Process};
+use super::process::{Call, Cause, MAX_FAN_OUT, Parent, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -150,18 +150,19 @@ impl Process {
         {
             return is_plain;
         }
-        let is_plain = self.looks_plain(parent, &request.calls);
+        let is_plain = self.looks_plain(parent, request);
         request.plain.set(Some((self.lessons, is_plain)));
         is_plain
     }
 
-    fn looks_plain(&self, parent: Key, calls: &[Key]) -> bool {
-        let Some(answered) = self.parents.get(parent).and_then(|request| request.answered) else { return false };
-        let Some(ready) = self.ready_at(parent, calls, ANSWER, Some(answered)) else { return false };
+    fn looks_plain(&self, parent: Key, request: &Parent) -> bool {
+        let Some(answered) = request.answered else { return false };
+        let Some(ready) = self.ready_at(parent, &request.calls, ANSWER, Some(answered)) else { return false };
         let surprise = self.plans.surprise(ready.history, &answer(answered, &ready), self.trust());
         let spread = if self.has_many_callers() { PLAIN_SPREAD_THREADS } else { PLAIN_SPREAD };
-        let rarity = self.rarity(parent, calls, &ready);
-        surprise.is_some_and(|surprise| surprise - rarity < spread * self.trust()) && self.are_known(parent, calls)
+        let rarity = self.rarity(parent, &request.calls, &ready);
+        surprise.is_some_and(|surprise| surprise - rarity < spread * self.trust())
+            && self.are_known(parent, &request.calls)
     }
 
     /// Whether such requests were seen to make each of these calls after those before it, when their answers were there.
@@ -169,16 +170,17 @@ impl Process {
         calls.iter().enumerate().all(|(at, &key)| {
             let Some(call) = self.calls.get(key) else { return false };
             let ready = self.ready_at(parent, &calls[..at], call.operation, Some(call.made));
-            ready.is_some_and(|ready| ready.outstanding == 0 && self.plans.is_known(ready.history, call.operation))
+            ready.is_some_and(|ready| ready.is_due() && self.plans.is_known(ready.history, call.operation))
         })
     }
 
     /// How likely it is that a request ends with these calls and no other, of those that made each of them: what is made at the same
     /// time is no step after the other that could be missing.
     fn rarity(&self, parent: Key, calls: &[Key], end: &Ready) -> f64 {
-        /// Where more than one in so many ends so it is not asked.
+        /// Where more than one in so many ends so it is not asked, nor before so many were seen.
         const RARE: u32 = 16;
         const KNOWN: u32 = 64;
+        /// As if so many more had, of both.
         const UNSEEN: f64 = 1.0;
         let Some(request) = self.parents.get(parent) else { return 0.0 };
         let all = self.plans.seen(History::new(request.operation));

@@ -6,22 +6,37 @@ fn owner(world: &World, call: Handle) -> Option<Key> {
     world.ladder.processes[&TGID].calls.get(call.key).and_then(|call| call.owner)
 }
 
-#[test]
-fn an_answer_takes_back_its_call_from_who_is_far_behind() {
-    let mut world = World::taught(100);
+/// Twelve requests, of which the first has made its second call and that is said to be the last one's.
+fn with_a_call_far_away(world: &mut World) -> (Vec<Request>, Handle) {
     let at = 200 * S;
     let requests: Vec<Request> = (0..12).map(|n| world.request(1, at + n * MS)).collect();
     for (n, &request) in (0..).zip(&requests) {
         let call = world.call(Some(request), 1, at + 20 * MS + n * MS, "/a/1");
         world.hear(call, 1, at + 24 * MS + n * MS);
     }
-    let first = world.call(Some(requests[0]), 1, at + 40 * MS, "/b/1");
-    world.hear(first, 1, at + 44 * MS);
+    let call = world.call(Some(requests[0]), 1, at + 40 * MS, "/b/1");
+    world.hear(call, 1, at + 44 * MS);
     let far = requests[11].handle.key;
-    world.ladder.processes.get_mut(&TGID).expect("it answers requests").give(first.key, Some(far));
-    assert_eq!(owner(&world, first), Some(far));
-    world.answer(requests[0], at + 44 * MS + 100 * US);
-    assert_eq!(owner(&world, first), Some(requests[0].handle.key));
+    world.ladder.processes.get_mut(&TGID).expect("it answers requests").give(call.key, Some(far));
+    (requests, call)
+}
+
+#[test]
+fn an_answer_takes_back_its_call_from_who_is_far_behind() {
+    let mut world = World::taught(100);
+    let (requests, call) = with_a_call_far_away(&mut world);
+    assert_eq!(owner(&world, call), Some(requests[11].handle.key));
+    world.answer(requests[0], 200 * S + 44 * MS + 100 * US);
+    assert_eq!(owner(&world, call), Some(requests[0].handle.key));
+}
+
+#[test]
+fn what_was_decided_is_not_taken_by_an_answer() {
+    let mut world = World::taught(100);
+    let (requests, call) = with_a_call_far_away(&mut world);
+    world.ladder.processes.get_mut(&TGID).expect("it answers requests").decided(call.key, Decision::default());
+    world.answer(requests[0], 200 * S + 44 * MS + 100 * US);
+    assert_eq!(owner(&world, call), Some(requests[11].handle.key), "its span was given away");
 }
 
 /// A request that makes two calls at the same time, or only the second of them.
@@ -50,4 +65,19 @@ fn a_call_is_missed_where_others_make_it_at_the_same_time_as_another() {
     let process = &world.ladder.processes[&TGID];
     assert!(process.is_plain(whole), "it is what all do");
     assert!(!process.is_plain(part));
+}
+
+#[test]
+fn what_was_unsure_before_the_answer_makes_the_rest_of_its_request_unsure() {
+    let mut world = World::taught(100);
+    let (requests, call) = with_a_call_far_away(&mut world);
+    world.answer(requests[0], 200 * S + 44 * MS + 100 * US);
+    let process = world.ladder.processes.get_mut(&TGID).expect("it answers requests");
+    let strength = |process: &Process| process.weigh(call.key).map(|(evidence, _)| evidence.strength);
+    let before = strength(process).expect("it has an owner");
+    let first = process.calls_of(requests[0].handle.key)[0];
+    process.decided(first, Decision::default());
+    assert_eq!(strength(process), Some(before), "decided after the answer");
+    process.calls.get_mut(first).expect("it is kept").is_early = true;
+    assert!(before > 0.85 && strength(process) < Some(0.84), "{before}");
 }

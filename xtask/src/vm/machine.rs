@@ -76,27 +76,15 @@ impl Machine {
         folder().join(format!("{}.log", self.name))
     }
 
-    /// Runs the suite on it.
-    pub(crate) fn run(&self, bases: &mut Bases, update: bool) -> Result<Run> {
-        let report = folder().join(format!("{}.jsonl", self.name));
-        fs::write(&report, "").with_context(|| report.display().to_string())?;
-        let (broken, package) = match self.source {
-            Some(source) => {
-                let kernel = Kernel::get(source, update)?;
-                let archive = folder().join(format!("{}.cpio", self.name));
-                bases.of(source.arch)?.archive(&kernel, &archive)?;
-                let mut broken = self.boot(source.arch, &kernel, &archive, &report)?;
-                if has_stumbled(&fs::read(self.log()).unwrap_or_default()) {
-                    eprintln!("    {}: its kernel stumbled over its own patching (emulated): once more", self.name);
-                    broken = self.boot(source.arch, &kernel, &archive, &report)?;
-                }
-                fs::remove_file(archive)?;
-                (broken, kernel.package)
-            }
-            None => (self.here(bases.suite(), &report)?, String::new()),
+    /// Gets what it runs.
+    pub(crate) fn prepare(&self, bases: &mut Bases, update: bool) -> Result<Prepared<'_>> {
+        let Some(source) = self.source else {
+            return Ok(Prepared { machine: self, way: Way::Here { suite: bases.suite().to_owned() } });
         };
-        let report = fs::read(&report).with_context(|| report.display().to_string())?;
-        Ok(Run { report: String::from_utf8_lossy(&report).into_owned(), broken, package })
+        let kernel = Kernel::get(source, update)?;
+        let archive = folder().join(format!("{}.cpio", self.name));
+        bases.of(source.arch)?.archive(&kernel, &archive)?;
+        Ok(Prepared { machine: self, way: Way::Boot { arch: source.arch, kernel, archive } })
     }
 
     fn boot(&self, arch: &Arch, kernel: &Kernel, archive: &Path, report: &Path) -> Result<Option<String>> {
@@ -140,6 +128,40 @@ impl Machine {
             Ok(Err(error)) => Some(format!("it could not be waited for: {error}")),
             Err(_) => Some(format!("it was ended after {} s; see {}", LIMIT.as_secs(), self.log().display())),
         })
+    }
+}
+
+/// A machine and what it runs.
+pub(crate) struct Prepared<'a> {
+    machine: &'a Machine,
+    way: Way,
+}
+
+enum Way {
+    Boot { arch: &'static Arch, kernel: Kernel, archive: PathBuf },
+    Here { suite: PathBuf },
+}
+
+impl Prepared<'_> {
+    /// Runs the suite on it.
+    pub(crate) fn run(&self) -> Result<Run> {
+        let machine = self.machine;
+        let report = folder().join(format!("{}.jsonl", machine.name));
+        fs::write(&report, "").with_context(|| report.display().to_string())?;
+        let (broken, package) = match &self.way {
+            Way::Boot { arch, kernel, archive } => {
+                let mut broken = machine.boot(arch, kernel, archive, &report)?;
+                if has_stumbled(&fs::read(machine.log()).unwrap_or_default()) {
+                    eprintln!("    {}: its kernel stumbled over its own patching (emulated): once more", machine.name);
+                    broken = machine.boot(arch, kernel, archive, &report)?;
+                }
+                fs::remove_file(archive)?;
+                (broken, kernel.package.clone())
+            }
+            Way::Here { suite } => (machine.here(suite, &report)?, String::new()),
+        };
+        let report = fs::read(&report).with_context(|| report.display().to_string())?;
+        Ok(Run { report: String::from_utf8_lossy(&report).into_owned(), broken, package })
     }
 }
 

@@ -11,19 +11,24 @@ mod machine;
 mod report;
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
 use crate::packages::{self, Program};
 use crate::step::Steps;
 use crate::vm::initramfs::Bases;
-use crate::vm::machine::{MACHINES, Machine};
+use crate::vm::machine::{MACHINES, Machine, Run};
 use crate::vm::report::Column;
 use crate::{build, dist, workspace};
 
 /// The machines that `cargo xtask test` runs the suite on: the oldest kernel, those of the last two stable releases, the newest.
 pub(crate) const GATE: &[&str] = &["5.10", "6.1", "6.12", "sid"];
+
+/// How many machines run at the same time: an emulated one mostly keeps one processor busy, whatever it has itself.
+const AT_ONCE: usize = 2;
 
 /// Programs that machines are made with, and those that run on them.
 const PROGRAMS: &[Program] = &[
@@ -70,11 +75,15 @@ pub(crate) fn vm(names: &[String], update: bool, steps: &mut Steps) -> Result<()
     }
     let mut bases = Bases::new(suite.unwrap_or_default());
     let mut columns = Vec::new();
-    for machine in &machines {
-        let run = steps.step(&format!("the suite on {}", machine.name), || machine.run(&mut bases, update))?;
-        let column = Column::read(machine.name, run);
-        column.failures().iter().for_each(|failure| eprintln!("    FAILED {failure}"));
-        columns.push(column);
+    for together in machines.chunks(AT_ONCE) {
+        let names: Vec<_> = together.iter().map(|machine| machine.name).collect();
+        let runs =
+            steps.step(&format!("the suite on {}", names.join(" and ")), || run(together, &mut bases, update))?;
+        for (name, run) in names.into_iter().zip(runs) {
+            let column = Column::read(name, run);
+            column.failures().iter().for_each(|failure| eprintln!("    FAILED {failure}"));
+            columns.push(column);
+        }
     }
     let document = report::document(&columns);
     eprintln!("\n{document}");
@@ -86,6 +95,15 @@ pub(crate) fn vm(names: &[String], update: bool, steps: &mut Steps) -> Result<()
         0 => Ok(()),
         n => bail!("failed: {n}; the logs are in {}", folder().display()),
     }
+}
+
+/// Runs the suite on some machines at the same time.
+fn run(machines: &[&Machine], bases: &mut Bases, update: bool) -> Result<Vec<Run>> {
+    let made = machines.iter().map(|machine| machine.prepare(bases, update)).collect::<Result<Vec<_>>>()?;
+    thread::scope(|scope| {
+        let running: Vec<_> = made.iter().map(|prepared| scope.spawn(|| prepared.run())).collect();
+        running.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 /// Where everything of this verb is kept.

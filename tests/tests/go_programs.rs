@@ -1,5 +1,7 @@
 //! Go programs: probes are put on them while they run, with next to no rights, and taken off when they end.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use wirespan_tests::agent::{Agent, Launch, binary, need_root};
 use wirespan_tests::child::Program;
 use wirespan_tests::kernel;
@@ -10,8 +12,16 @@ use wirespan_tests::temp::TempDir;
 /// Probes on a Go program with an HTTP client.
 const PROBES: usize = 2;
 
+/// Probes are put on Go programs whoever starts them, also another test.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn probes_come_and_go_with_the_programs_that_they_are_put_on() {
+    let _alone = alone();
     let agent = Agent::start();
     assert!(agent.child().stderr().contains("uprobe_multi on Go programs"), "{}", agent.child().stderr());
     let before = kernel::links(agent.pid());
@@ -36,6 +46,7 @@ fn probes_come_and_go_with_the_programs_that_they_are_put_on() {
 #[test]
 fn programs_from_before_the_start_have_probes_when_the_agent_is_ready() {
     need_root();
+    let _alone = alone();
     let server = servers::go();
     let called = servers::python();
     let files = TempDir::new("go");
@@ -50,6 +61,7 @@ fn programs_from_before_the_start_have_probes_when_the_agent_is_ready() {
 
 #[test]
 fn no_probe_is_put_on_anything_if_that_is_asked_for() {
+    let _alone = alone();
     let agent = Launch::new().args(["--no-uprobes"]).start();
     let said = agent.child().stderr();
     assert!(said.contains("switched off (--no-uprobes)"), "{said}");

@@ -10,6 +10,9 @@ use crate::{build, fuzz, lint, workspace};
 /// How long each fuzz target runs as a smoke test. Enough to run every seed and some hundred thousand mutations.
 const FUZZ_SMOKE_SECONDS: u32 = 10;
 
+/// How many end-to-end tests run at the same time. They mostly wait: for programs to start, and for spans that are held back.
+const TESTS_PER_PROCESSOR: usize = 2;
+
 /// Recordings of the applications in `tests/apps`, made by `cargo xtask accuracy --record`.
 #[cfg(unix)]
 const RECORDINGS: &str = "tests/replay";
@@ -129,6 +132,10 @@ fn end_to_end(filter: &[String], steps: &mut Steps) -> Result<()> {
     build::build(steps)?;
     let mut cargo = cargo();
     cargo.args(["test", "--locked", "--package=wirespan-tests"]).env("WIRESPAN_BIN", workspace::agent());
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        cargo.env("RUST_TEST_THREADS", (TESTS_PER_PROCESSOR * processors).to_string());
+    }
     run(cargo.arg("--").args(filter))
 }
 

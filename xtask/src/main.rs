@@ -25,7 +25,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::packages::NotInstalled;
@@ -156,7 +156,33 @@ fn main() -> ExitCode {
     }
 }
 
+impl Verb {
+    /// Whether it puts loads on servers, beside which it must not count itself.
+    fn puts_loads(&self) -> bool {
+        match self {
+            Self::Bench { .. } => true,
+            #[cfg(unix)]
+            Self::Accuracy(arguments) => arguments.puts_loads(),
+            _ => false,
+        }
+    }
+}
+
+/// Becomes this program as the profile `loads` builds it, with the same arguments.
+fn become_optimised() -> Result<()> {
+    let mut cargo = command::cargo();
+    // The user's folder, not the workspace's: arguments may name files.
+    cargo.current_dir(std::env::current_dir().context("the current folder cannot be read")?);
+    cargo.args(["run", "--quiet", "--locked", "--profile=loads", "--package=xtask", "--manifest-path"]);
+    cargo.arg(workspace::root().join("Cargo.toml")).arg("--").args(std::env::args_os().skip(1));
+    eprintln!("==> building xtask again, optimised, because it puts loads on servers");
+    command::become_it(&mut cargo)
+}
+
 fn perform(verb: Verb) -> Result<()> {
+    if cfg!(debug_assertions) && verb.puts_loads() {
+        return become_optimised();
+    }
     let steps = &mut Steps::default();
     match verb {
         Verb::Setup => setup::setup(steps).map(|toolchain| eprintln!("ready to build with {toolchain}")),
@@ -202,6 +228,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn only_what_puts_loads_on_servers_is_built_for_speed() {
+        let puts_loads = |line: &[&str]| Arguments::try_parse_from(line).unwrap().verb.puts_loads();
+        assert!(puts_loads(&["cargo xtask", "bench", "kernel"]));
+        assert!(puts_loads(&["cargo xtask", "accuracy", "--record", "folder"]));
+        assert!(!puts_loads(&["cargo xtask", "accuracy", "--replay", "folder"]));
+        assert!(!puts_loads(&["cargo xtask", "test"]));
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! `cargo xtask run`: builds the agent and becomes it.
 
-use std::process::Command;
-
 use anyhow::{Context, Result};
 
-use crate::command::command;
+use crate::command::{become_it, command};
 use crate::step::Steps;
 use crate::{build, workspace};
 
@@ -17,16 +15,5 @@ pub(crate) fn run(arguments: &[String], steps: &mut Steps) -> Result<()> {
     // The user's folder, not the workspace's: arguments may name files.
     agent.current_dir(std::env::current_dir().context("the current folder cannot be read")?);
     agent.arg("run").args(arguments);
-    become_it(&mut agent).with_context(|| format!("{} cannot be started", workspace::agent().display()))
-}
-
-/// Replaces this process, so that signals and the exit code are the agent's.
-#[cfg(unix)]
-fn become_it(agent: &mut Command) -> Result<()> {
-    Err(std::os::unix::process::CommandExt::exec(agent).into())
-}
-
-#[cfg(not(unix))]
-fn become_it(agent: &mut Command) -> Result<()> {
-    crate::command::run(agent)
+    become_it(&mut agent)
 }

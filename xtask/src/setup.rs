@@ -92,7 +92,8 @@ fn install(needs: &[Need], steps: &mut Steps) -> Result<()> {
 fn install_linker() -> Result<()> {
     let feature = format!("llvm-{LINKER_LLVM}");
     let mut cargo = command::cargo();
-    cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--quiet"]);
+    // Not optimised: what works in it is LLVM's library, which it is linked with, and building it takes half as long.
+    cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--quiet", "--debug"]);
     cargo.args(["--no-default-features", "--features", &feature]).arg("--root").arg(workspace::tools());
     run(cargo.env("LLVM_PREFIX", LLVM_PREFIX))
 }

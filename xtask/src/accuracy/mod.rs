@@ -168,6 +168,11 @@ pub(crate) fn replay(folder: &Path, steps: &mut Steps) -> Result<()> {
 }
 
 impl Arguments {
+    /// Whether applications are run, and not only what was recorded of them.
+    pub(crate) fn puts_loads(&self) -> bool {
+        self.replay.is_none()
+    }
+
     /// Runs all loads of a runtime, or replays them, and says what they came to.
     fn run(&self, runtime: &'static Runtime, steps: &mut Steps) -> Result<Vec<Row>> {
         let mut rows = Vec::new();

@@ -28,6 +28,11 @@ const SHORTEST: Duration = Duration::from_micros(500);
 /// Longest pause, also when nothing comes: a wake-up costs 40 us of processor time (measured), and the buffers of one CPU, a
 /// mebibyte, are full after 5 ms at the highest speed seen, nginx with 70 000 answers of 1 KiB a second.
 const LONGEST: Duration = Duration::from_millis(5);
+/// What was taken over waits at most so long to be handed on, together with what comes meanwhile: each time wakes the thread that
+/// works on it, which finds nothing of what it needs in the CPU's cache any more.
+const GATHERING: Duration = LONGEST;
+/// Unless it is so much, bytes: more would not be in the cache itself when it is worked on.
+const GATHERED_BYTES: usize = 256 << 10;
 /// Blocks of at most this size are kept to be used again; larger ones go back to the system, bytes.
 const SPARE_BYTES: usize = 1 << 20;
 /// And at most so many.
@@ -59,6 +64,10 @@ struct Taken {
     blocks: Vec<Block>,
     /// Up to this time nothing is missing in these and all earlier blocks.
     horizon_ns: u64,
+    /// Since when something waits here to be handed on.
+    since_ns: Option<u64>,
+    /// It is to be handed on now.
+    is_due: bool,
     spares: Vec<Block>,
     ends: bool,
 }
@@ -96,6 +105,7 @@ impl Drain {
         taken.spares.append(&mut self.freed);
         taken.spares.truncate(SPARES);
         let (blocks, horizon_ns) = (std::mem::take(&mut taken.blocks), taken.horizon_ns);
+        (taken.since_ns, taken.is_due) = (None, false);
         drop(taken);
         self.merge.add(blocks, horizon_ns);
         let (complete_ns, is_all) = self.merge.hand_over(&mut self.freed, sink);
@@ -113,8 +123,7 @@ impl Drain {
             return;
         }
         let taken = self.shared.lock();
-        let is_idle = |taken: &mut Taken| taken.blocks.is_empty() && self.merge.waits_for_more_than(taken.horizon_ns);
-        drop(self.shared.added.wait_timeout_while(taken, at_most, is_idle));
+        drop(self.shared.added.wait_timeout_while(taken, at_most, |taken| !taken.is_due));
     }
 
     fn end(&mut self) {
@@ -157,6 +166,11 @@ fn next_pause(pause: Duration, bytes: usize) -> Duration {
     pause.mul_f64(factor).clamp(SHORTEST, LONGEST)
 }
 
+/// Whether what has waited so long, and is so much, is handed on now and not after the next pause.
+fn is_due(waited: Duration, pause: Duration, bytes: usize) -> bool {
+    waited + pause >= GATHERING || bytes >= GATHERED_BYTES
+}
+
 impl Drop for Drain {
     fn drop(&mut self) {
         self.end();
@@ -170,7 +184,8 @@ impl Shared {
         let mut block = Block::default();
         loop {
             let room = WAITING_BYTES.saturating_sub(self.held.load(Ordering::Relaxed));
-            let horizon_ns = buffers.read(now().0, room, &mut block);
+            let now_ns = now().0;
+            let horizon_ns = buffers.read(now_ns, room, &mut block);
             let is_idle = block.is_empty();
             let mut taken = self.lock();
             if taken.ends {
@@ -185,9 +200,14 @@ impl Shared {
                 let next = taken.spares.pop().unwrap_or_default();
                 taken.blocks.push(std::mem::replace(&mut block, next));
             }
-            drop(taken);
             // Also after the last: what came during the turn that brought it is complete now.
             if !is_idle || !was_idle {
+                let waited = Duration::from_nanos(now_ns - *taken.since_ns.get_or_insert(now_ns));
+                taken.is_due |= is_idle || is_due(waited, pause, self.held.load(Ordering::Relaxed));
+            }
+            let is_due = taken.is_due;
+            drop(taken);
+            if is_due {
                 self.added.notify_one();
             }
             was_idle = is_idle;
@@ -214,5 +234,13 @@ mod tests {
         assert_eq!(pause(2, TURN_BYTES), Duration::from_millis(2));
         assert_eq!(pause(2, TURN_BYTES / 2), Duration::from_millis(4));
         assert_eq!(pause(1, 1 << 20), SHORTEST);
+    }
+
+    #[test]
+    fn what_comes_in_quick_turns_is_handed_on_together_and_a_slow_turn_alone() {
+        let is_due = |waited, pause, bytes| is_due(Duration::from_millis(waited), Duration::from_millis(pause), bytes);
+        assert!(is_due(0, 5, 1), "the next turn would be too late");
+        assert_eq!([0, 2, 4].map(|waited| is_due(waited, 2, 1)), [false, false, true]);
+        assert!(is_due(0, 1, GATHERED_BYTES));
     }
 }

@@ -65,11 +65,6 @@ impl Merge {
         (self.handed_ns, false)
     }
 
-    /// Whether records wait that may be complete at another horizon than this.
-    pub(super) fn waits_for_more_than(&self, horizon_ns: u64) -> bool {
-        self.waiting.is_empty() || horizon_ns <= self.horizon_ns
-    }
-
     /// Records that were handed over after younger ones.
     pub(super) fn late(&self) -> u64 {
         self.late

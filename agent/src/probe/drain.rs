@@ -21,7 +21,7 @@ use crate::system;
 /// It is what a burst may bring while the core works on the beginning of it.
 const WAITING_BYTES: usize = 16 << 20;
 /// The pause between two turns is such that a turn brings about so much, bytes: little enough that it is still in the CPU's
-/// cache when it is read, and as much as can be, because each turn wakes two threads.
+/// cache when it is copied, and as much as can be, because each turn wakes this thread.
 const TURN_BYTES: usize = 32 << 10;
 /// Shortest pause.
 const SHORTEST: Duration = Duration::from_micros(500);
@@ -53,8 +53,8 @@ pub(super) struct Drain {
 #[derive(Default)]
 struct Shared {
     taken: Mutex<Taken>,
-    /// Told when blocks were added.
-    added: Condvar,
+    /// Told when something is to be handed on.
+    due: Condvar,
     /// Bytes taken over and not handed on.
     held: AtomicUsize,
 }
@@ -123,7 +123,7 @@ impl Drain {
             return;
         }
         let taken = self.shared.lock();
-        drop(self.shared.added.wait_timeout_while(taken, at_most, |taken| !taken.is_due));
+        drop(self.shared.due.wait_timeout_while(taken, at_most, |taken| !taken.is_due));
     }
 
     fn end(&mut self) {
@@ -202,13 +202,14 @@ impl Shared {
             }
             // Also after the last: what came during the turn that brought it is complete now.
             if !is_idle || !was_idle {
-                let waited = Duration::from_nanos(now_ns - *taken.since_ns.get_or_insert(now_ns));
+                let since_ns = *taken.since_ns.get_or_insert(now_ns);
+                let waited = Duration::from_nanos(now_ns.saturating_sub(since_ns));
                 taken.is_due |= is_idle || is_due(waited, pause, self.held.load(Ordering::Relaxed));
             }
             let is_due = taken.is_due;
             drop(taken);
             if is_due {
-                self.added.notify_one();
+                self.due.notify_one();
             }
             was_idle = is_idle;
             thread::park_timeout(pause);

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use wirespan_common::exchange::{ONE_RECORD, SLOT_HEADER_BYTES, slot_bytes};
 use wirespan_common::record::{Header, kind};
@@ -8,12 +9,15 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::*;
 use crate::probe::block::Block;
 use crate::probe::buffers::Buffers;
+use crate::probe::drain::Drain;
 use crate::probe::merge::Merge;
 
 const CPUS: usize = 2;
 const LIMIT: u32 = 4096;
 /// Longer than the clocks of two CPUs may differ.
 const LATER_NS: u64 = 1_000_000_000;
+/// Far longer than anything may wait to be handed on.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Stands for the kernel: memory that the agent maps, and the programs that write to it.
 struct Kernel {
@@ -165,4 +169,23 @@ fn sizes_fit_what_may_wait() {
     assert_eq!(sizes(256 << 10), ("EXCHANGE_MEDIUM", 256 << 10));
     assert_eq!(sizes(1 << 20), ("EXCHANGE_LARGE", 1 << 20));
     assert_eq!(sizes(u32::MAX), ("EXCHANGE_LARGE", 1 << 20));
+}
+
+#[test]
+fn who_waits_is_woken_by_what_the_thread_took_over() {
+    let kernel = Kernel::new();
+    let mut drain = Drain::start(kernel.agent().buffers).expect("a thread");
+    for round in 1..=3 {
+        let begun = Instant::now();
+        // One for each CPU: these words cannot be added to while the agent swaps them, as programs can.
+        assert!((0..CPUS).all(|cpu| kernel.emit(cpu, round, 64)));
+        let mut seen = 0;
+        while seen < CPUS {
+            drain.wait(PATIENCE);
+            drain.poll(&mut |_| seen += 1);
+        }
+        assert!(begun.elapsed() < PATIENCE, "it was found only when nobody waited any longer");
+    }
+    drain.flush(&mut |_| panic!("nothing is left"));
+    assert_eq!(drain.late(), 0);
 }

@@ -16,8 +16,8 @@ use super::initramfs::Bases;
 use crate::command::{command, line};
 use crate::workspace;
 
-/// A machine is ended after this time. Booting and the suite take half a minute where nobody else loads the host, three minutes
-/// on two processors that ten others want.
+/// A machine is ended after this time. Booting and the suite take 60 to 90 s with another machine beside it, three minutes on two
+/// processors that ten others want.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Memory of a machine, mebibytes. Its root, in memory, takes 150 of them.
 const MEMORY_MIB: &str = "1536";

@@ -66,6 +66,23 @@ pub const fn records(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
+/// A half with a limit of so many bytes is reported by a [`Call::Filling`] once this much of it is reserved: the rest takes what comes
+/// until the agent has woken up.
+#[must_use]
+pub const fn filling(limit: u32) -> u32 {
+    limit / 8
+}
+
+/// Why the agent is woken before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Call {
+    /// A half fills so fast that it would be full.
+    Filling = 1,
+    /// Something was recorded that may be gone before the agent looks at it.
+    Fleeting = 2,
+}
+
 /// Which half `reserved` means: 0 or 1.
 #[must_use]
 pub const fn half(reserved: u64) -> usize {

@@ -5,10 +5,15 @@
 use core::arch::asm;
 use core::ptr::read_volatile;
 
-use aya_ebpf::{btf_maps::Array, helpers::generated::bpf_get_smp_processor_id, macros::btf_map};
+use aya_ebpf::{
+    bindings::BPF_RB_FORCE_WAKEUP,
+    btf_maps::{Array, RingBuf},
+    helpers::generated::bpf_get_smp_processor_id,
+    macros::btf_map,
+};
 use wirespan_common::{
     count::Counter,
-    exchange::{self, Exchange, ONE_RECORD, SLOT_HEADER_BYTES, size, stride},
+    exchange::{self, Call, Exchange, ONE_RECORD, SLOT_HEADER_BYTES, size, stride},
     record::{Header, MAX_HEAD_BYTES, Segment, kind},
 };
 
@@ -26,6 +31,13 @@ static EXCHANGE_MEDIUM: Array<Exchange<{ stride(size::MEDIUM) }>, MAX_CPUS, SHAR
 #[btf_map]
 static EXCHANGE_SMALL: Array<Exchange<{ stride(size::SMALL) }>, MAX_CPUS, SHARED> = Array::new();
 
+/// Room for calls that the agent has not heard yet; it needs to hear one. Becomes a page where pages are larger.
+const BELL_BYTES: usize = 4096;
+
+/// Wakes the agent up, and holds nothing but [`Call`]s.
+#[btf_map]
+static BELL: RingBuf<u64, BELL_BYTES> = RingBuf::new();
+
 /// Writes a segment record.
 pub trait Payload: Copy {
     /// Writes the record, of which at most `MAX` bytes are captured payload, and returns its length.
@@ -39,7 +51,7 @@ pub trait Payload: Copy {
 ///
 /// `T` begins with a [`Header`], which is filled in here. Its time is taken when there is room for the record: so what is
 /// reserved after a swap is also younger than the swap. The agent polls: waking it up for each record would cost more
-/// than everything else (over 1 000 ns).
+/// than everything else (over 1 000 ns). It is woken only if a half fills faster than it polls.
 #[inline(always)]
 pub fn emit<T: 'static>(kind: u16, fill: impl FnOnce(*mut T) -> u32) {
     let Some(slot) = Slot::reserve(size_of::<T>() as u32) else { return };
@@ -61,6 +73,21 @@ pub fn emit_segment(captured: u32, tail: u32, payload: impl Payload) -> u64 {
     time_ns
 }
 
+/// Wakes the agent up for something that it should look at soon.
+#[inline(always)]
+pub fn hurry() {
+    call(Call::Fleeting);
+}
+
+/// If there is no room for it, there is another call that the agent has not heard yet.
+#[inline(always)]
+fn call(call: Call) {
+    if let Some(mut slot) = BELL.reserve(0) {
+        slot.write(call as u64);
+        slot.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+    }
+}
+
 /// Room for one record, reserved and not yet committed.
 struct Slot {
     record: *mut u8,
@@ -69,6 +96,8 @@ struct Slot {
     /// With its header, bytes.
     bytes: u32,
     cpu: u32,
+    /// With it the half is so full that the agent is to be woken.
+    is_last_straw: bool,
 }
 
 impl Slot {
@@ -110,13 +139,15 @@ impl Slot {
             add(committed, u64::from(bytes));
             return None;
         }
+        let filling = exchange::filling(limit);
+        let is_last_straw = at < filling && at + bytes >= filling;
         // For the verifier, which does not relate `at` to the limit. The sizes of halves are powers of two.
         let at = core::hint::black_box(at) as usize & (size - 1);
         // SAFETY: within the half.
         unsafe {
             let slot = exchange.add(exchange::HALVES_AT + half * stride(size) + at);
             slot.cast::<u64>().write(u64::from(bytes));
-            Some(Self { record: slot.add(SLOT_HEADER_BYTES as usize), committed, bytes, cpu })
+            Some(Self { record: slot.add(SLOT_HEADER_BYTES as usize), committed, bytes, cpu, is_last_straw })
         }
     }
 
@@ -126,6 +157,9 @@ impl Slot {
         // SAFETY: every record begins with a header, and the slot is ours until it is committed.
         unsafe { self.record.cast::<Header>().write(Header { time_ns, len, kind, cpu: self.cpu as u16 }) };
         add(self.committed, ONE_RECORD | u64::from(self.bytes));
+        if self.is_last_straw {
+            call(Call::Filling);
+        }
     }
 }
 

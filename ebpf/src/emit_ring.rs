@@ -56,6 +56,10 @@ fn emit_at<T: 'static>(kind: u16, time_ns: u64, fill: impl FnOnce(*mut T) -> u32
     slot.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
+/// Would wake the agent up for something that it should look at soon; here it polls often.
+#[inline(always)]
+pub fn hurry() {}
+
 /// Hands a segment record to the agent, of which `captured` bytes are captured payload. One size class per call: the
 /// verifier must know how much is reserved. Its time.
 #[inline(always)]

@@ -4,7 +4,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use wirespan_common::record::{FILENAME_BYTES, Task as Record, kind};
 
 use crate::{
-    emit::emit,
+    emit::{emit, hurry},
     kernel::{self, Task},
     thread,
 };
@@ -21,10 +21,11 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `sched_process_exec(task, old_pid, binprm)`
+/// `sched_process_exec(task, old_pid, binprm)`. The agent is to look at the process while it is there.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(ctx: BtfTracePointContext) -> i32 {
     record(kind::EXEC, Task::argument(&ctx, 0), 0, 0, |path| kernel::program_path(&ctx, 2, path));
+    hurry();
     0
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::bell::Bell;
 use super::block::Block;
 use super::buffers::Buffers;
 use super::clock::now;
@@ -25,12 +26,15 @@ const WAITING_BYTES: usize = 16 << 20;
 const TURN_BYTES: usize = 32 << 10;
 /// Shortest pause.
 const SHORTEST: Duration = Duration::from_micros(500);
-/// Longest pause, also when nothing comes: a wake-up costs 40 us of processor time (measured), and the buffers of one CPU, a
-/// mebibyte, are full after 5 ms at the highest speed seen, nginx with 70 000 answers of 1 KiB a second.
-const LONGEST: Duration = Duration::from_millis(5);
+/// Longest pause, also when nothing comes: a wake-up costs 40 us of processor time (measured). Should much come at once, or
+/// something that must be looked at soon, the kernel programs call.
+const LONGEST: Duration = Duration::from_millis(20);
+/// Longest pause where they can't: the buffers of one CPU, a mebibyte, are full after 5 ms at the highest speed seen, nginx with
+/// 70 000 answers of 1 KiB a second.
+const LONGEST_UNCALLED: Duration = Duration::from_millis(5);
 /// What was taken over waits at most so long to be handed on, together with what comes meanwhile: each time wakes the thread that
 /// works on it, which finds nothing of what it needs in the CPU's cache any more.
-const GATHERING: Duration = LONGEST;
+const GATHERING: Duration = Duration::from_millis(5);
 /// Unless it is so much, bytes: more would not be in the cache itself when it is worked on.
 const GATHERED_BYTES: usize = 256 << 10;
 /// Blocks of at most this size are kept to be used again; larger ones go back to the system, bytes.
@@ -73,11 +77,11 @@ struct Taken {
 }
 
 impl Drain {
-    /// Begins to take records over.
+    /// Begins to take records over, also when the bell is rung.
     ///
     /// # Errors
     /// If there can be no more threads.
-    pub(super) fn start(buffers: Buffers) -> std::io::Result<Self> {
+    pub(super) fn start(buffers: Buffers, bell: Option<Bell>) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let of_thread = Arc::clone(&shared);
         let begun = Arc::new(Barrier::new(2));
@@ -91,7 +95,7 @@ impl Drain {
                 tracing::warn!("the thread that takes records over keeps its capabilities: {error}");
             }
             begins.wait();
-            of_thread.run(buffers)
+            of_thread.run(buffers, bell)
         })?;
         // The right to set priorities may be given up afterwards.
         begun.wait();
@@ -129,6 +133,7 @@ impl Drain {
     fn end(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         self.shared.lock().ends = true;
+        // If it listens to the bell, it ends after its pause.
         thread.thread().unpark();
         // It does not panic; if it did, what it had not taken over would show as in flight.
         if let Ok(buffers) = thread.join() {
@@ -157,13 +162,13 @@ impl Drain {
 }
 
 /// The pause after a turn that brought so many bytes after that pause.
-fn next_pause(pause: Duration, bytes: usize) -> Duration {
+fn next_pause(pause: Duration, bytes: usize, longest: Duration) -> Duration {
     if bytes == 0 {
-        return (pause * 2).min(LONGEST);
+        return (pause * 2).min(longest);
     }
     #[expect(clippy::cast_precision_loss, reason = "it need not be exact")]
     let factor = TURN_BYTES as f64 / bytes as f64;
-    pause.mul_f64(factor).clamp(SHORTEST, LONGEST)
+    pause.mul_f64(factor).clamp(SHORTEST, longest)
 }
 
 /// Whether what has waited so long, and is so much, is handed on now and not after the next pause.
@@ -178,8 +183,9 @@ impl Drop for Drain {
 }
 
 impl Shared {
-    fn run(&self, mut buffers: Buffers) -> Buffers {
-        let mut pause = LONGEST;
+    fn run(&self, mut buffers: Buffers, mut bell: Option<Bell>) -> Buffers {
+        let longest = if bell.is_some() { LONGEST } else { LONGEST_UNCALLED };
+        let mut pause = longest;
         let mut was_idle = true;
         let mut block = Block::default();
         loop {
@@ -194,7 +200,7 @@ impl Shared {
                 return buffers;
             }
             taken.horizon_ns = horizon_ns;
-            pause = next_pause(pause, block.bytes());
+            pause = next_pause(pause, block.bytes(), longest);
             if !is_idle {
                 self.held.fetch_add(block.bytes(), Ordering::Relaxed);
                 let next = taken.spares.pop().unwrap_or_default();
@@ -212,7 +218,10 @@ impl Shared {
                 self.due.notify_one();
             }
             was_idle = is_idle;
-            thread::park_timeout(pause);
+            match &mut bell {
+                Some(bell) => bell.wait(pause),
+                None => thread::park_timeout(pause),
+            }
         }
     }
 
@@ -227,10 +236,11 @@ mod tests {
 
     #[test]
     fn pauses_follow_what_comes() {
-        let pause = |millis, bytes| next_pause(Duration::from_millis(millis), bytes);
-        assert_eq!(pause(5, 0), LONGEST);
+        let pause = |millis, bytes| next_pause(Duration::from_millis(millis), bytes, LONGEST);
+        assert_eq!(pause(15, 0), LONGEST);
         assert_eq!(pause(1, 0), Duration::from_millis(2));
         assert_eq!(pause(5, 100), LONGEST);
+        assert_eq!(next_pause(LONGEST, 100, LONGEST_UNCALLED), LONGEST_UNCALLED);
         assert_eq!(pause(5, 2 * TURN_BYTES), Duration::from_micros(2_500));
         assert_eq!(pause(2, TURN_BYTES), Duration::from_millis(2));
         assert_eq!(pause(2, TURN_BYTES / 2), Duration::from_millis(4));

@@ -174,7 +174,7 @@ fn sizes_fit_what_may_wait() {
 #[test]
 fn who_waits_is_woken_by_what_the_thread_took_over() {
     let kernel = Kernel::new();
-    let mut drain = Drain::start(kernel.agent().buffers).expect("a thread");
+    let mut drain = Drain::start(kernel.agent().buffers, None).expect("a thread");
     for round in 1..=3 {
         let begun = Instant::now();
         // One for each CPU: these words cannot be added to while the agent swaps them, as programs can.

@@ -1,6 +1,7 @@
 //! The kernel plane from user space: load, attach, say what works and what does not, read the records.
 
 mod attach;
+mod bell;
 mod block;
 pub mod btf;
 mod buffers;

@@ -13,6 +13,7 @@ use wirespan_common::{
 };
 
 use super::attach::{self, Attached};
+use super::bell::Bell;
 use super::buffers::Buffers;
 use super::drain::Drain;
 use super::error::{LoadError, chain};
@@ -137,6 +138,10 @@ impl Plane {
         verdicts.extend(weaker((transport, states)));
         let (probes, verdict) = uprobe::prepare(settings.uprobes, loaded.object, &ebpf);
         verdicts.push(verdict);
+        let bell = match transport {
+            Transport::Exchange => Some(Bell::new(typed(&mut ebpf, "BELL")?)),
+            Transport::Rings => None,
+        };
         let orders = typed(&mut ebpf, "ORDERS")?;
         let newest_order = typed(&mut ebpf, "NEWEST_ORDER")?;
         let deselected = typed(&mut ebpf, "DESELECTED")?;
@@ -150,7 +155,7 @@ impl Plane {
             missed_runs: 0,
             ask_later: 0,
             ebpf,
-            drain: Drain::start(buffers).map_err(|source| LoadError::NoThread { source })?,
+            drain: Drain::start(buffers, bell).map_err(|source| LoadError::NoThread { source })?,
             orders,
             newest_order,
             given: 0,

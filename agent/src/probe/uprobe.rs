@@ -90,7 +90,7 @@ fn try_links(program: BorrowedFd<'_>) -> io::Result<()> {
 /// Of the maps that these programs use.
 fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
-        Map::Array(map) | Map::PerCpuArray(map) | Map::HashMap(map) => Some(map.fd().as_fd()),
+        Map::Array(map) | Map::PerCpuArray(map) | Map::HashMap(map) | Map::RingBuf(map) => Some(map.fd().as_fd()),
         _ => None,
     }
 }

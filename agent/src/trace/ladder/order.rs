@@ -73,6 +73,11 @@ const EXPECTED: [f64; GAPS] = [0.73; GAPS];
 const EXPECTED_THREADS: [f64; GAPS] = [0.6, 0.65, 0.7, 0.73, 0.73, 0.73];
 /// The same of those that wait for long: most pools are queues.
 const QUEUES: f64 = 0.95;
+/// How much those that wait little longer than others are like those that wait much longer, as a share of the logarithm of their
+/// odds; the rest is what was expected before anything was seen.
+const LIKE_FURTHER: f64 = 0.5;
+/// The same where several threads make calls.
+const LIKE_FURTHER_THREADS: f64 = 0.3;
 
 impl Call {
     /// When it was made, and whether its connection had just become free then.
@@ -106,14 +111,19 @@ impl Seen {
     }
 }
 
+/// How many of so many keep the order, if what is expected weighs like so many of them.
+fn share(Seen { kept, broken }: Seen, expected: f64, weight: f64) -> f64 {
+    (f64::from(kept) + weight * expected) / (f64::from(kept) + f64::from(broken) + weight)
+}
+
+fn ln_odds(share: f64) -> f64 {
+    (share / (1.0 - share)).ln()
+}
+
 impl Order {
     /// How much likelier it is that the earlier one acts first, as a natural logarithm.
     pub(super) fn odds(&self, pair: Pair, has_many_callers: bool) -> f64 {
         let expected = if has_many_callers { EXPECTED_THREADS } else { EXPECTED };
-        let share = |seen: Seen, expected: f64, weight: f64| {
-            let Seen { kept, broken } = seen;
-            (f64::from(kept) + weight * expected) / (f64::from(kept) + f64::from(broken) + weight)
-        };
         // What is known of others tells as long as little is known of just these: of all that wait for long, and of all that wait.
         let is_long = pair.gap >= LONG;
         let like = |manner: Manner| {
@@ -122,7 +132,13 @@ impl Order {
         };
         let just = self.pairs[pair.manner as usize][pair.gap];
         let all = like(Manner::Waiting).and(&like(Manner::Queued));
-        let expected = expected[pair.gap];
+        let expected = match (pair.manner, has_many_callers) {
+            _ if is_long => expected[pair.gap],
+            (_, false) => self.expected(pair.gap, expected[pair.gap], LIKE_FURTHER),
+            (Manner::Queued, true) => self.expected(pair.gap, expected[pair.gap], LIKE_FURTHER_THREADS),
+            // Threads that wait in no queue race each other, and the closer the more.
+            (_, true) => expected[pair.gap],
+        };
         let share = match (pair.manner, is_long) {
             // Those that come at the right moment are taken to wait like others.
             (Manner::Fresh, false) => share(just, share(all, expected, WEIGHT_OF_OTHERS), WEIGHT),
@@ -136,7 +152,16 @@ impl Order {
                 share(just, share(like(manner), all, WEIGHT_OF_OTHERS), WEIGHT_OF_OTHERS)
             }
         };
-        (share / (1.0 - share)).ln()
+        ln_odds(share)
+    }
+
+    /// How many are expected to keep the order where one could act only so little before the other, by those that do where one could
+    /// act much earlier. Two that come so close to each other are rare: each would be doubted until enough of them were seen.
+    fn expected(&self, gap: usize, before: f64, like_further: f64) -> f64 {
+        let of = |manner: Manner| self.pairs[manner as usize][gap + 1..].iter().fold(Seen::default(), Seen::and);
+        let further = share(of(Manner::Waiting).and(&of(Manner::Queued)), before, WEIGHT);
+        let odds = like_further * ln_odds(further) + (1.0 - like_further) * ln_odds(before);
+        1.0 / (1.0 + (-odds).exp())
     }
 
     /// Whether so much was seen that some of the requests are enough.
@@ -281,6 +306,25 @@ mod tests {
         (0..400).for_each(|_| order.learn(queued(), true));
         assert!(order.odds(queued(), true) > 4.0, "{order:?}");
         assert!(order.odds(waiting(), true) < 1.0, "{order:?}");
+    }
+
+    #[test]
+    fn a_queue_is_expected_to_be_kept_by_those_that_come_close_to_each_other() {
+        let close = Pair::new(Nanos(MS), Nanos(MS + MS / 20), Acted { is_handed: true, ..ACTED });
+        for many in [false, true] {
+            let mut order = Order::default();
+            let before = order.odds(close, many);
+            (0..400).for_each(|_| order.learn(queued(), true));
+            let known = order.odds(close, many);
+            assert!(known > before + 1.0, "{order:?}");
+            (0..2).for_each(|_| order.learn(close, false));
+            assert!(order.odds(close, many) < before + 1.0, "what is seen of them themselves counts more: {order:?}");
+        }
+        let mut order = Order::default();
+        let racing = Pair::new(Nanos(MS), Nanos(MS + MS / 20), ACTED);
+        let before = order.odds(racing, true);
+        (0..400).for_each(|_| order.learn(waiting(), true));
+        assert!(order.odds(racing, true) <= before, "threads race each other: {order:?}");
     }
 
     #[test]

@@ -380,10 +380,14 @@ impl Lags {
 
     /// Per nanosecond.
     fn density(&self, lag_ns: u64) -> f64 {
+        /// As many take any time as if nothing had been seen, however many did not: a thread that has more to do than ever is later than
+        /// ever.
+        const UNUSUAL: f64 = 0.01;
         let bucket = Self::bucket(lag_ns);
         let count = |at: Option<usize>| at.and_then(|at| self.buckets.get(at)).map_or(0.0, |&count| f64::from(count));
         let near = 0.5 * count(Some(bucket)) + 0.25 * (count(bucket.checked_sub(1)) + count(Some(bucket + 1)));
-        (near + Self::EXPECTED[bucket]) / ((f64::from(self.seen) + 1.0) * Self::width(bucket))
+        let weight = (f64::from(self.seen) * UNUSUAL).max(1.0);
+        (near + weight * Self::EXPECTED[bucket]) / ((f64::from(self.seen) + weight) * Self::width(bucket))
     }
 
     fn learn(&mut self, lag_ns: u64) {

@@ -33,6 +33,9 @@ const TRUST_THREADS: f64 = 0.25;
 pub(super) const DOUBT: f64 = 0.01;
 /// The same where a request has done what none was seen to do: some of it may be another's.
 pub(super) const STRANGE: f64 = 0.2;
+/// How much the logarithm of [`DOUBT`] grows with how unusual a step is: threads are held up now and then, and there is nothing else
+/// to it.
+const SURPRISE: f64 = 0.5;
 /// Of what speaks against a link, where those that follow from it would stay as they are: how much speaks against them. A
 /// request that has another's call is ready at another time for the next.
 const ALONE: f64 = 0.1;
@@ -217,7 +220,7 @@ impl Process {
             *if change.is_of_one() { &mut alone } else { &mut together } += odds;
         }
         let nobodys = (memo.loss(owner, at, false) + self.nobodys(call)).exp();
-        let here = DOUBT * surprise.max(0.0).exp() + alone + together + nobodys;
+        let here = DOUBT * (SURPRISE * surprise.max(0.0)).exp() + alone + together + nobodys;
         Some(Doubt { here, after: together + ALONE * alone })
     }
 

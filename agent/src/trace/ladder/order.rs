@@ -44,6 +44,15 @@ enum Manner {
 
 const MANNERS: usize = 3;
 
+/// What else matters for how much the order says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Circumstances {
+    /// Several threads make calls.
+    pub(super) has_many_callers: bool,
+    /// Something of the process was not seen lately.
+    pub(super) may_have_missed: bool,
+}
+
 /// When something was done, and whether a connection had just become free for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Acted {
@@ -122,7 +131,8 @@ fn ln_odds(share: f64) -> f64 {
 
 impl Order {
     /// How much likelier it is that the earlier one acts first, as a natural logarithm.
-    pub(super) fn odds(&self, pair: Pair, has_many_callers: bool) -> f64 {
+    pub(super) fn odds(&self, pair: Pair, seen: Circumstances) -> f64 {
+        let Circumstances { has_many_callers, may_have_missed } = seen;
         let expected = if has_many_callers { EXPECTED_THREADS } else { EXPECTED };
         // What is known of others tells as long as little is known of just these: of all that wait for long, and of all that wait.
         let is_long = pair.gap >= LONG;
@@ -132,13 +142,15 @@ impl Order {
         };
         let just = self.pairs[pair.manner as usize][pair.gap];
         let all = like(Manner::Waiting).and(&like(Manner::Queued));
-        let expected = match (pair.manner, has_many_callers) {
-            _ if is_long => expected[pair.gap],
-            (_, false) => self.expected(pair.gap, expected[pair.gap], LIKE_FURTHER),
-            (Manner::Queued, true) => self.expected(pair.gap, expected[pair.gap], LIKE_FURTHER_THREADS),
+        let like_further = match pair.manner {
+            // Who is taken for the next one of a queue, because one was not seen, is close to it.
+            _ if is_long || may_have_missed => 0.0,
+            _ if !has_many_callers => LIKE_FURTHER,
+            Manner::Queued => LIKE_FURTHER_THREADS,
             // Threads that wait in no queue race each other, and the closer the more.
-            (_, true) => expected[pair.gap],
+            Manner::Waiting | Manner::Fresh => 0.0,
         };
+        let expected = self.expected(pair.gap, expected[pair.gap], like_further);
         let share = match (pair.manner, is_long) {
             // Those that come at the right moment are taken to wait like others.
             (Manner::Fresh, false) => share(just, share(all, expected, WEIGHT_OF_OTHERS), WEIGHT),
@@ -158,6 +170,9 @@ impl Order {
     /// How many are expected to keep the order where one could act only so little before the other, by those that do where one could
     /// act much earlier. Two that come so close to each other are rare: each would be doubted until enough of them were seen.
     fn expected(&self, gap: usize, before: f64, like_further: f64) -> f64 {
+        if like_further == 0.0 {
+            return before;
+        }
         let of = |manner: Manner| self.pairs[manner as usize][gap + 1..].iter().fold(Seen::default(), Seen::and);
         let further = share(of(Manner::Waiting).and(&of(Manner::Queued)), before, WEIGHT);
         let odds = like_further * ln_odds(further) + (1.0 - like_further) * ln_odds(before);
@@ -252,10 +267,14 @@ impl Process {
 
     /// How much likelier it is that one acts at this time and not the other one, by who could earlier.
     pub(super) fn first(&self, one: Nanos, other: Nanos, acted: Acted) -> f64 {
+        let seen = Circumstances {
+            has_many_callers: self.has_many_callers(),
+            may_have_missed: self.may_have_missed(acted.at),
+        };
         match one.cmp(&other) {
-            std::cmp::Ordering::Less => self.order.odds(Pair::new(one, other, acted), self.has_many_callers()),
+            std::cmp::Ordering::Less => self.order.odds(Pair::new(one, other, acted), seen),
             std::cmp::Ordering::Equal => 0.0,
-            std::cmp::Ordering::Greater => -self.order.odds(Pair::new(other, one, acted), self.has_many_callers()),
+            std::cmp::Ordering::Greater => -self.order.odds(Pair::new(other, one, acted), seen),
         }
     }
 }
@@ -267,6 +286,9 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     const ACTED: Acted = Acted { at: Nanos(50 * MS), is_handed: false };
+
+    const ONE_CALLER: Circumstances = Circumstances { has_many_callers: false, may_have_missed: false };
+    const MANY_CALLERS: Circumstances = Circumstances { has_many_callers: true, may_have_missed: false };
 
     fn waiting() -> Pair {
         Pair::new(Nanos(MS), Nanos(41 * MS), ACTED)
@@ -283,10 +305,10 @@ mod tests {
     #[test]
     fn a_queue_is_learnt_and_holds_for_newcomers_too() {
         let mut order = Order::default();
-        let before = order.odds(fresh(), true);
+        let before = order.odds(fresh(), MANY_CALLERS);
         (0..100).for_each(|_| order.learn(waiting(), true));
-        assert!(order.odds(waiting(), true) > 6.0, "{order:?}");
-        assert!(order.odds(fresh(), true) > before + 1.5, "{order:?}");
+        assert!(order.odds(waiting(), MANY_CALLERS) > 6.0, "{order:?}");
+        assert!(order.odds(fresh(), MANY_CALLERS) > before + 1.5, "{order:?}");
     }
 
     #[test]
@@ -294,46 +316,46 @@ mod tests {
         let mut order = Order::default();
         (0..100).for_each(|_| order.learn(waiting(), true));
         (0..100).for_each(|_| order.learn(fresh(), false));
-        assert!(order.odds(fresh(), false) < -3.0 && order.odds(waiting(), false) > 6.0, "{order:?}");
+        assert!(order.odds(fresh(), ONE_CALLER) < -3.0 && order.odds(waiting(), ONE_CALLER) > 6.0, "{order:?}");
     }
 
     #[test]
     fn those_that_wait_for_a_connection_are_learnt_apart() {
         let mut order = Order::default();
         (0..100).for_each(|at| order.learn(waiting(), at % 2 == 0));
-        let before = order.odds(queued(), true);
+        let before = order.odds(queued(), MANY_CALLERS);
         assert!(before < 1.0, "nothing is known of them but of others: {order:?}");
         (0..400).for_each(|_| order.learn(queued(), true));
-        assert!(order.odds(queued(), true) > 4.0, "{order:?}");
-        assert!(order.odds(waiting(), true) < 1.0, "{order:?}");
+        assert!(order.odds(queued(), MANY_CALLERS) > 4.0, "{order:?}");
+        assert!(order.odds(waiting(), MANY_CALLERS) < 1.0, "{order:?}");
     }
 
     #[test]
     fn a_queue_is_expected_to_be_kept_by_those_that_come_close_to_each_other() {
-        let close = Pair::new(Nanos(MS), Nanos(MS + MS / 20), Acted { is_handed: true, ..ACTED });
-        for many in [false, true] {
+        let close = |is_handed| Pair::new(Nanos(MS), Nanos(MS + MS / 20), Acted { is_handed, ..ACTED });
+        for seen in [ONE_CALLER, MANY_CALLERS] {
             let mut order = Order::default();
-            let before = order.odds(close, many);
+            let before = order.odds(close(true), seen);
             (0..400).for_each(|_| order.learn(queued(), true));
-            let known = order.odds(close, many);
-            assert!(known > before + 1.0, "{order:?}");
-            (0..2).for_each(|_| order.learn(close, false));
-            assert!(order.odds(close, many) < before + 1.0, "what is seen of them themselves counts more: {order:?}");
+            assert!(order.odds(close(true), seen) > before + 1.0, "{order:?}");
+            let missed = Circumstances { may_have_missed: true, ..seen };
+            assert!(order.odds(close(true), missed) < before + 0.01, "one may be taken for the next: {order:?}");
+            (0..2).for_each(|_| order.learn(close(true), false));
+            assert!(order.odds(close(true), seen) < before + 1.0, "what is seen of them counts more: {order:?}");
         }
         let mut order = Order::default();
-        let racing = Pair::new(Nanos(MS), Nanos(MS + MS / 20), ACTED);
-        let before = order.odds(racing, true);
+        let before = order.odds(close(false), MANY_CALLERS);
         (0..400).for_each(|_| order.learn(waiting(), true));
-        assert!(order.odds(racing, true) <= before, "threads race each other: {order:?}");
+        assert!(order.odds(close(false), MANY_CALLERS) <= before, "threads race each other: {order:?}");
     }
 
     #[test]
     fn where_no_order_is_kept_it_says_nothing() {
         let mut order = Order::default();
         (0..200).for_each(|at| order.learn(waiting(), at % 2 == 0));
-        assert!(order.odds(waiting(), false).abs() < 0.1, "{order:?}");
+        assert!(order.odds(waiting(), ONE_CALLER).abs() < 0.1, "{order:?}");
         // What a process does may change, and counts are bounded.
         (0..2 * MAX_COUNT).for_each(|_| order.learn(waiting(), true));
-        assert!(order.odds(waiting(), false) > 3.0, "{order:?}");
+        assert!(order.odds(waiting(), ONE_CALLER) > 3.0, "{order:?}");
     }
 }

@@ -401,3 +401,21 @@ impl Lags {
         self.seen = self.buckets.iter().map(|&count| u32::from(count)).sum();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: u64 = 1_000;
+
+    #[test]
+    fn the_more_were_prompt_the_less_likely_is_a_late_one_but_not_without_end() {
+        let surprise = |seen: u32| {
+            let mut lags = Lags::NONE;
+            (0..seen).for_each(|_| lags.learn(10 * US));
+            (lags.density(10 * US) / lags.density(100 * US)).ln()
+        };
+        assert!(surprise(100) > surprise(10) + 1.0);
+        assert!(surprise(3_000) < surprise(300) + 0.1);
+    }
+}

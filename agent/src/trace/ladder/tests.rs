@@ -312,6 +312,24 @@ fn requests_that_overlap_are_told_apart_by_what_they_do_when() {
 }
 
 #[test]
+fn a_request_whose_thread_was_held_up_keeps_its_calls() {
+    let mut world = World::taught(90);
+    // Another one is there, and has made the call that it could have made instead.
+    let at = 200 * S;
+    let (held_up, other) = (world.request(1, at), world.request(1, at + US));
+    let prompt = world.call(Some(other), 1, at + 100 * US, "/a/1");
+    let late = world.call(Some(held_up), 1, at + MS, "/a/1");
+    for (request, call, at) in [(other, prompt, at + 4 * MS), (held_up, late, at + 6 * MS)] {
+        world.hear(call, 1, at);
+        let call = world.call(Some(request), 1, at + 100 * US, "/b/1");
+        world.hear(call, 1, at + MS);
+        world.answer(request, at + MS + 100 * US);
+    }
+    let score = world.score();
+    assert_eq!(score, all_right(4), "{score:?}");
+}
+
+#[test]
 fn what_is_kept_is_bounded() {
     let mut world = World::default();
     for number in 0..MAX_PARENTS as u64 {

@@ -74,8 +74,8 @@ const EXPECTED: f64 = 0.5;
 const MOST: f64 = 0.98;
 /// and the least for it to count: much more than chance does, however many requests are open.
 const LEAST: f64 = 0.8;
-/// It tells something where so many requests are open.
-const TELLING: usize = 3;
+/// It tells something where so many requests are open: of two chance is right half of the time, which is well below [`LEAST`].
+const TELLING: usize = 2;
 /// Counts are halved then: how many requests are open changes, and with it what chance does.
 const MAX_COUNT: u32 = 512;
 

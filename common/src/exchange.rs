@@ -83,6 +83,10 @@ pub enum Call {
     Fleeting = 2,
 }
 
+/// After a [`Call::Fleeting`] no other one comes for so long, nanoseconds: on a machine that starts programs all the time each would
+/// be a wake-up. The agent looks as often by itself meanwhile.
+pub const HURRY_NS: u64 = 5_000_000;
+
 /// Which half `reserved` means: 0 or 1.
 #[must_use]
 pub const fn half(reserved: u64) -> usize {

@@ -1,37 +1,31 @@
 //! How the kernel programs wake the thread that takes records over, which else looks only now and then.
 
-use std::thread;
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use wirespan_common::exchange::Call;
+use wirespan_common::exchange::{Call, HURRY_NS};
 
-/// After a call for something that may be gone soon no call is heard for so long: on a machine that starts programs all the time
-/// each would be a wake-up, 40 us of processor time (measured).
-const DEAF: Duration = Duration::from_millis(5);
+/// After a call for something that may be gone soon the next pause is no longer than this: for the next such thing nobody calls.
+const HURRIED: Duration = Duration::from_nanos(HURRY_NS);
 
 /// Hears the calls of the programs.
 pub(super) struct Bell {
     calls: RingBuf<MapData>,
-    is_deaf: bool,
+    is_hurried: bool,
 }
 
 impl Bell {
     pub(super) fn new(calls: RingBuf<MapData>) -> Self {
-        Self { calls, is_deaf: false }
+        Self { calls, is_hurried: false }
     }
 
     /// Waits until it is called, at most so long.
     pub(super) fn wait(&mut self, at_most: Duration) {
-        let deaf = if self.is_deaf { at_most.min(DEAF) } else { Duration::ZERO };
-        if !deaf.is_zero() {
-            thread::park_timeout(deaf);
-        }
-        self.listen(at_most - deaf);
-        self.is_deaf = false;
+        self.listen(if self.is_hurried { at_most.min(HURRIED) } else { at_most });
+        self.is_hurried = false;
         while let Some(call) = self.calls.next() {
-            self.is_deaf |= *call == (Call::Fleeting as u64).to_ne_bytes();
+            self.is_hurried |= *call == (Call::Fleeting as u64).to_ne_bytes();
         }
     }
 

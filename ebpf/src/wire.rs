@@ -69,7 +69,7 @@ fn packet<const EGRESS: bool>(skb: *mut __sk_buff) -> Option<()> {
     }
     let packet = headers::<EGRESS>(skb)?;
     if packet.len == 0 && packet.flags & (SYN | FIN) == 0 {
-        // An acknowledgement: half of the packets of a download. The socket's state is half of what looking at it would cost.
+        // An acknowledgement: half of the packets of a download. To find the socket's state would cost more than all before.
         return None;
     }
     // SAFETY: the context of a packet program.

@@ -6,6 +6,7 @@ use wirespan_common::record::{FILENAME_BYTES, Task as Record, kind};
 use crate::{
     emit::{emit, hurry},
     kernel::{self, Task},
+    maps::DESELECTED,
     thread,
 };
 
@@ -22,9 +23,13 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// `sched_process_exec(task, old_pid, binprm)`. The agent is to look at the process while it is there.
+///
+/// Whether the user wants to see the new program is not known here: it is recorded until the agent says otherwise.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(ctx: BtfTracePointContext) -> i32 {
-    record(kind::EXEC, Task::argument(&ctx, 0), 0, 0, |path| kernel::program_path(&ctx, 2, path));
+    let task = Task::argument(&ctx, 0);
+    let _selected = DESELECTED.remove(task.tgid());
+    record(kind::EXEC, task, 0, 0, |path| kernel::program_path(&ctx, 2, path));
     hurry();
     0
 }

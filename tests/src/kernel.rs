@@ -108,6 +108,29 @@ fn helpers(code: &str) -> BTreeSet<String> {
     called.filter(|name| !name.starts_with("pc+") && !name.starts_with("pc-")).map(str::to_owned).collect()
 }
 
+/// The map with this name that the process holds.
+#[track_caller]
+fn map_of(pid: u32, name: &str) -> String {
+    let maps = held_by(pid).into_iter().filter(|object| object.0 == "map").map(|object| object.1.to_string());
+    let has_name = |id: &String| bpftool(&["map", "show", "id", id])["name"].as_str() == Some(name);
+    maps.into_iter().find(has_name).unwrap_or_else(|| panic!("process {pid} holds no map {name}"))
+}
+
+/// Waits until the programs of an agent leave out what that process does.
+#[track_caller]
+pub fn wait_until_deselected(agent: u32, pid: u32) {
+    let map = map_of(agent, "DESELECTED");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let dump = bpftool(&["map", "dump", "id", &map]);
+        let entries = dump.as_array().map_or(&[][..], Vec::as_slice);
+        if entries.iter().any(|entry| little_endian(&entry["key"]) == i64::from(pid)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "process {pid} is not deselected: {dump}");
+    }
+}
+
 /// A per-CPU array of 64-bit counters that outlives the process that made it, because it is pinned.
 #[derive(Debug)]
 pub struct PinnedCounters(PathBuf);
@@ -117,9 +140,7 @@ impl PinnedCounters {
     #[must_use]
     #[track_caller]
     pub fn of(pid: u32, name: &str) -> Self {
-        let maps = held_by(pid).into_iter().filter(|object| object.0 == "map").map(|object| object.1.to_string());
-        let has_name = |id: &String| bpftool(&["map", "show", "id", id])["name"].as_str() == Some(name);
-        let id = maps.into_iter().find(has_name).unwrap_or_else(|| panic!("process {pid} holds no map {name}"));
+        let id = map_of(pid, name);
         let path = Path::new("/sys/fs/bpf").join(format!("wirespan-tests-{}", process::id()));
         let _ = Program::new("bpftool").args(["map", "pin", "id", &id]).arg(&path).run().well();
         Self(path)

@@ -11,7 +11,7 @@ use wirespan_tests::child::{Ended, Program};
 use wirespan_tests::raw::{Wire, get, ok};
 use wirespan_tests::span::{Kind, Layer, Span, Value, Want, is};
 use wirespan_tests::temp::TempDir;
-use wirespan_tests::{PATIENCE, curl, names, servers};
+use wirespan_tests::{PATIENCE, curl, kernel, names, servers};
 
 const USAGE: Option<i32> = Some(2);
 const CANNOT_TRACE: Option<i32> = Some(3);
@@ -145,6 +145,21 @@ fn only_what_is_selected_is_shown() {
     assert!(requests(&stopped.spans, nginx.port).iter().all(|span| span.kind == Kind::Client), "{:#?}", stopped.spans);
     assert!(stopped.spans.iter().all(|span| !span.is_on(wire)), "{:#?}", stopped.spans);
     stopped.ledger.balances();
+}
+
+/// The agent has no chance to tell the kernel programs that the process has become another.
+#[test]
+fn who_was_not_selected_is_shown_from_the_moment_it_runs_a_program_that_is() {
+    let nginx = servers::nginx(1);
+    let agent = Launch::new().args(["--only", "exe:curl"]).start();
+    let shell =
+        Program::new("bash").args(["-c", "kill -STOP $$; exec curl --silent $0", &nginx.url("/becomes")]).start();
+    kernel::wait_until_deselected(agent.pid(), shell.pid());
+    agent.child().signal(Signal::STOP);
+    shell.signal(Signal::CONT);
+    let _ = shell.wait().well();
+    agent.child().signal(Signal::CONT);
+    agent.request(Kind::Client, nginx.port, "/becomes");
 }
 
 #[test]

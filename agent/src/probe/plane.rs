@@ -249,10 +249,9 @@ impl Plane {
 
     /// Sockets of this process are recorded (again).
     pub fn select(&mut self, tgid: u32) {
-        // Most processes never were deselected.
-        if self.deselected.remove(&tgid).is_ok() {
-            self.reconsider();
-        }
+        // It may have run another program meanwhile: then the programs have selected it, but for the sockets that it had.
+        let _gone = self.deselected.remove(&tgid);
+        self.reconsider();
     }
 
     /// Sockets that are not recorded may be from now on, if nothing is against it any more.

@@ -23,11 +23,13 @@ pub const EXIT_GRACE_NS: u64 = 10_000_000_000;
 /// gone when its first connection is reported; a machine that starts more programs than this is not slowed by us.
 pub const EARLY_LOOKS_PER_SECOND: u32 = 100;
 
-/// A process is looked at again after so long where the selection asks for its owner, container or unit: programs give up
-/// rights, and service managers move them, shortly after they are born.
+/// A process is looked at again this long after it was born or began to run a program. Programs give up rights, and service
+/// managers move them, meanwhile, which matters where the selection asks for owner, container or unit; and most children run
+/// another program at once: were their parent's decision told to the kernel for them, the new program's first connection
+/// might be passed over.
 const SECOND_LOOK_NS: u64 = 500_000_000;
-/// Second looks at each tick, about 0.1 ms each; and those that may wait for one. What would wait beyond that is decided by
-/// the first look.
+/// Second looks at each tick where they go to `/proc`, about 0.1 ms each; and processes that may wait for one. What would wait
+/// beyond that is decided by the first look.
 const SECOND_LOOKS_PER_TICK: usize = 64;
 const MAX_SECOND_LOOKS: usize = 4_096;
 
@@ -54,8 +56,8 @@ pub struct Table<L> {
     /// Ended processes in the order of their ends: when, and which.
     ended: VecDeque<(Nanos, u32, u64)>,
     early: Budget,
-    /// Processes to be looked at again: when, and which.
-    second_looks: VecDeque<(Nanos, u32, u64)>,
+    /// Processes to be looked at again: since when they are what they are, and which.
+    second_looks: VecDeque<(Nanos, u32)>,
 }
 
 impl<L: Lookup> Table<L> {
@@ -163,15 +165,19 @@ impl<L: Lookup> Table<L> {
         }
         let mut process = self.describe(tgid)?;
         process.deselected = !self.selection.takes_process(&process.subject(self.pods.place_of(&process)));
+        if let Some(known) = self.processes.get_mut(&tgid) {
+            known.introduced_deselected = process.deselected;
+        }
         Some(process)
     }
 
     /// Forgets processes that ended long enough ago. What was deselected for them may be taken back.
     pub fn tick(&mut self, now: Nanos, decisions: &mut Vec<Decision>) {
-        for _ in 0..SECOND_LOOKS_PER_TICK {
-            let due = self.second_looks.pop_front_if(|(born, ..)| now.0.saturating_sub(born.0) >= SECOND_LOOK_NS);
-            let Some((_, tgid, start_ns)) = due else { break };
-            if self.processes.get(&tgid).is_some_and(|known| same_start(known.start_ns, start_ns) && !known.ended) {
+        let most = if self.need == Need::Look { SECOND_LOOKS_PER_TICK } else { MAX_SECOND_LOOKS };
+        for _ in 0..most {
+            let due = self.second_looks.pop_front_if(|(since, _)| now.0.saturating_sub(since.0) >= SECOND_LOOK_NS);
+            let Some((since, tgid)) = due else { break };
+            if self.processes.get(&tgid).is_some_and(|known| known.since == since && !known.ended) {
                 self.look_to_decide(tgid);
                 self.decide(tgid, decisions);
             }
@@ -212,6 +218,7 @@ impl<L: Lookup> Table<L> {
         let deselected = self.processes.get(&task.tgid).is_some_and(|former| former.deselected);
         let known = Known {
             start_ns: task.start_ns,
+            since: Nanos(task.header.time_ns),
             parent: task.parent_tgid,
             comm: text(&task.comm),
             executable,
@@ -221,8 +228,7 @@ impl<L: Lookup> Table<L> {
             ..Known::default()
         };
         self.insert(task.tgid, known);
-        self.decide(task.tgid, decisions);
-        self.look_again(task);
+        self.decide_young(task, decisions);
     }
 
     fn changed(&mut self, task: &Task, decisions: &mut Vec<Decision>) {
@@ -235,17 +241,18 @@ impl<L: Lookup> Table<L> {
         let filename = Some(text(&task.filename)).filter(|path| !path.is_empty());
         let known = Known {
             start_ns: task.start_ns,
+            since: Nanos(task.header.time_ns),
             parent: former.map_or(0, |former| former.parent),
             comm: text(&task.comm),
             executable: seen.as_ref().and_then(|process| process.executable.clone()).or(filename),
             executed: true,
             seen: seen.map(Box::new),
             deselected: former.is_some_and(|former| former.deselected),
-            ended: false,
+            introduced_deselected: former.is_some_and(|former| former.introduced_deselected),
+            ..Known::default()
         };
         self.insert(task.tgid, known);
-        self.decide(task.tgid, decisions);
-        self.look_again(task);
+        self.decide_young(task, decisions);
     }
 
     fn over(&mut self, task: &Task) {
@@ -298,29 +305,47 @@ impl<L: Lookup> Table<L> {
         }
     }
 
-    /// What it is decided by may change soon.
-    fn look_again(&mut self, task: &Task) {
-        if self.need == Need::Look && self.second_looks.len() < MAX_SECOND_LOOKS {
-            self.second_looks.push_back((Nanos(task.header.time_ns), task.tgid, task.start_ns));
+    /// Decides about a process that was just born or runs another program: at once if it is traced, else by a second look.
+    /// Until then its records come, and the core drops them.
+    fn decide_young(&mut self, task: &Task, decisions: &mut Vec<Decision>) {
+        let Some(is_taken) = self.processes.get(&task.tgid).map(|known| self.takes(task.tgid, known)) else { return };
+        if let Some(known) = self.processes.get_mut(&task.tgid).filter(|_| task.header.kind == kind::EXEC && !is_taken)
+        {
+            // The kernel programs select a process when it runs another program.
+            known.deselected = false;
+        }
+        let can_wait = self.second_looks.len() < MAX_SECOND_LOOKS;
+        if can_wait && (self.need == Need::Look || !is_taken) {
+            self.second_looks.push_back((Nanos(task.header.time_ns), task.tgid));
+        }
+        if is_taken || !can_wait {
+            self.decide(task.tgid, decisions);
         }
     }
 
-    /// Whether the process is traced, by what is known of it now; says so if that is news. It is then introduced again.
+    /// Whether the process is traced, by what is known of it now; says so if that is news to the kernel programs, and
+    /// introduces it again if it is news to the core.
     fn decide(&mut self, tgid: u32, decisions: &mut Vec<Decision>) {
-        if let Some(known) = self.processes.get_mut(&tgid) {
-            let executable = known.executable.as_deref();
-            let seen = known.seen.as_deref().map(|seen| {
-                let place = self.pods.place_of(seen);
-                Subject { executable, ..seen.subject(place) }
-            });
-            let taken =
-                self.selection.takes_process(&seen.unwrap_or(Subject { tgid, executable, ..Subject::default() }));
-            if known.deselected == taken {
-                known.deselected = !taken;
-                decisions.push(Decision { tgid, taken });
-                self.introduced.remove(tgid);
-            }
+        let Some(is_taken) = self.processes.get(&tgid).map(|known| self.takes(tgid, known)) else { return };
+        let Some(known) = self.processes.get_mut(&tgid) else { return };
+        let is_other_than_introduced = known.introduced_deselected == is_taken;
+        // The core may have had its sockets deselected one by one.
+        if known.deselected == is_taken || (is_taken && is_other_than_introduced) {
+            known.deselected = !is_taken;
+            decisions.push(Decision { tgid, taken: is_taken });
         }
+        if is_other_than_introduced {
+            self.introduced.remove(tgid);
+        }
+    }
+
+    fn takes(&self, tgid: u32, known: &Known) -> bool {
+        let executable = known.executable.as_deref();
+        let seen = known.seen.as_deref().map(|seen| {
+            let place = self.pods.place_of(seen);
+            Subject { executable, ..seen.subject(place) }
+        });
+        self.selection.takes_process(&seen.unwrap_or(Subject { tgid, executable, ..Subject::default() }))
     }
 
     fn describe(&mut self, tgid: u32) -> Option<Process> {
@@ -387,6 +412,8 @@ impl<L: Lookup> Table<L> {
 struct Known {
     /// Exact if a record told it, else rounded down to a clock tick.
     start_ns: u64,
+    /// When it was born or began to run its program, if a record told it.
+    since: Nanos,
     parent: u32,
     comm: String,
     /// From `/proc`, else what was given to `execve` (which may be a relative path, or a script).
@@ -397,6 +424,8 @@ struct Known {
     seen: Option<Box<Process>>,
     /// What the kernel was told.
     deselected: bool,
+    /// What the core was told when the process was introduced.
+    introduced_deselected: bool,
     ended: bool,
 }
 

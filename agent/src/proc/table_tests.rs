@@ -82,6 +82,13 @@ fn exit(time_ns: u64, tgid: u32, start_ns: u64) -> Task {
     record(kind::EXIT, time_ns, tgid, start_ns)
 }
 
+/// The decisions that a second look leads to at processes that are what they are since then.
+fn look_again(table: &mut Table<Machine>, since: u64) -> Vec<(u32, bool)> {
+    let mut decisions = Vec::new();
+    table.tick(Nanos(since + SECOND_LOOK_NS), &mut decisions);
+    decisions.iter().map(|decision| (decision.tgid, decision.taken)).collect()
+}
+
 /// The decisions that these records lead to.
 fn observe(table: &mut Table<Machine>, tasks: &[Task]) -> Vec<(u32, bool)> {
     let mut decisions = Vec::new();
@@ -264,20 +271,37 @@ fn excepted_programs_are_deselected_at_the_start_and_when_they_start() {
     let mut decisions = Vec::new();
     table.begin(vec![running(1, 0, "/bin/sh"), running(2, 0, "/usr/bin/wrk")], &mut decisions);
     assert_eq!(decisions, [Decision { tgid: 2, taken: false }]);
-    // A fork of it is not taken either; it executes something else and is.
-    assert_eq!(observe(&mut table, &[fork(3, SECOND, 2, "wrk")]), [(3, false)]);
-    assert_eq!(observe(&mut table, &[exec(SECOND, 3, SECOND, "/bin/sh")]), [(3, true)]);
+    // A fork of it is not taken either, if it stays what it is; it executes something else and is.
+    assert_eq!(observe(&mut table, &[fork(3, SECOND, 2, "wrk")]), []);
+    assert!(table.introduce(3).expect("known").deselected, "the core knows at once");
+    assert_eq!(look_again(&mut table, SECOND), [(3, false)]);
+    assert_eq!(observe(&mut table, &[exec(2 * SECOND, 3, SECOND, "/bin/sh")]), [(3, true)]);
     // And the other way round.
-    assert_eq!(observe(&mut table, &[fork(4, SECOND, 1, "sh")]), []);
-    assert_eq!(observe(&mut table, &[exec(SECOND, 4, SECOND, "/opt/wrk")]), [(4, false)]);
+    assert_eq!(observe(&mut table, &[fork(4, SECOND, 1, "sh"), exec(3 * SECOND, 4, SECOND, "/opt/wrk")]), []);
     assert!(table.introduce(4).expect("known").deselected);
+    assert_eq!(look_again(&mut table, 3 * SECOND), [(4, false)]);
+    // The kernel programs forgot it when it ran another program.
+    assert_eq!(observe(&mut table, &[exec(4 * SECOND, 4, SECOND, "/opt/new/wrk")]), []);
+    assert_eq!(look_again(&mut table, 4 * SECOND), [(4, false)]);
+}
+
+#[test]
+fn who_runs_another_program_in_time_is_never_deselected() {
+    let machine = Machine::default();
+    let mut table = machine.table(&["exe:curl"], &[]);
+    let last = SECOND + SECOND_LOOK_NS - 1;
+    let began = [fork(2, SECOND, 1, "sh"), exec(SECOND, 2, SECOND, "/bin/env"), exec(last, 2, SECOND, "/bin/curl")];
+    assert_eq!(observe(&mut table, &began), []);
+    assert_eq!(look_again(&mut table, last), []);
 }
 
 #[test]
 fn a_number_is_free_again_when_its_deselected_process_is_forgotten() {
     let machine = Machine::default();
     let mut table = machine.table(&[], &["exe:wrk"]);
-    observe(&mut table, &[exec(SECOND, 4, SECOND, "/opt/wrk"), exit(2 * SECOND, 4, SECOND)]);
+    observe(&mut table, &[exec(SECOND, 4, SECOND, "/opt/wrk")]);
+    assert_eq!(look_again(&mut table, SECOND), [(4, false)]);
+    observe(&mut table, &[exit(2 * SECOND, 4, SECOND)]);
     let mut decisions = Vec::new();
     table.tick(Nanos(60 * SECOND), &mut decisions);
     assert_eq!(decisions, [Decision { tgid: 4, taken: true }]);
@@ -287,7 +311,9 @@ fn a_number_is_free_again_when_its_deselected_process_is_forgotten() {
 fn a_number_used_again_is_decided_anew() {
     let machine = Machine::default();
     let mut table = machine.table(&[], &["exe:wrk"]);
-    observe(&mut table, &[exec(SECOND, 4, SECOND, "/opt/wrk"), exit(2 * SECOND, 4, SECOND)]);
+    observe(&mut table, &[exec(SECOND, 4, SECOND, "/opt/wrk")]);
+    assert_eq!(look_again(&mut table, SECOND), [(4, false)]);
+    observe(&mut table, &[exit(2 * SECOND, 4, SECOND)]);
     assert_eq!(observe(&mut table, &[fork(4, 3 * SECOND, 1, "sh")]), [(4, true)]);
 }
 
@@ -347,13 +373,16 @@ fn owners_and_units_are_looked_at_and_looked_at_again() {
     table.begin(vec![running(1, 0, "/usr/sbin/nginx")], &mut decisions);
     assert_eq!(decisions, [Decision { tgid: 1, taken: false }], "it is root's");
     // A worker is born as root's and becomes another's without executing anything.
-    assert_eq!(observe(&mut table, &[fork(2, SECOND, 1, "nginx")]), [(2, false)]);
+    assert_eq!(observe(&mut table, &[fork(2, SECOND, 1, "nginx")]), []);
+    assert!(table.introduce(2).expect("known").deselected);
     machine.run(2, SECOND, "/usr/sbin/nginx");
     decisions.clear();
     table.tick(Nanos(SECOND + SECOND_LOOK_NS - 1), &mut decisions);
     assert_eq!(decisions, []);
     table.tick(Nanos(SECOND + SECOND_LOOK_NS), &mut decisions);
+    // Sockets of it may have been deselected one by one.
     assert_eq!(decisions, [Decision { tgid: 2, taken: true }]);
+    assert!(!table.introduce(2).expect("told anew").deselected);
 }
 
 #[test]
@@ -364,7 +393,7 @@ fn a_fork_is_where_its_parent_is_without_a_look() {
     machine.processes.borrow_mut().get_mut(&1).expect("it runs").container_id = Some("c0ffeec0ffeec0ffee".to_owned());
     table.begin(vec![running(1, 0, "/bin/sh")], &mut Vec::new());
     let looks = machine.looks.get();
-    assert_eq!(observe(&mut table, &[fork(2, SECOND, 1, "sh")]), [(2, false)]);
+    assert_eq!(observe(&mut table, &[fork(2, SECOND, 1, "sh")]), []);
     assert_eq!(machine.looks.get(), looks);
 }
 
@@ -443,7 +472,8 @@ fn a_pod_that_opts_out_is_not_traced_any_more_until_it_opts_in() {
     assert_eq!(learn(&mut table, &pod("quiet", true)), [(7, false)]);
     assert_eq!(table.introduce(7).map(|process| process.deselected), Some(true), "it is introduced again");
     run_in_pod(&machine, 9, "quiet");
-    assert_eq!(observe(&mut table, &[fork(9, SECOND, 7, "app")]), [(9, false)], "its children, too");
+    assert_eq!(observe(&mut table, &[fork(9, SECOND, 7, "app")]), []);
+    assert_eq!(look_again(&mut table, SECOND), [(9, false)], "its children, too");
     let mut back = learn(&mut table, &pod("quiet", false));
     back.sort_unstable();
     assert_eq!(back, [(7, true), (9, true)]);
@@ -456,8 +486,8 @@ fn pods_are_selected_by_what_the_cluster_says_of_them_once_it_does() {
     table.learn_cluster(&Cluster::default(), &mut Vec::new());
     run_in_pod(&machine, 7, "web");
     run_in_pod(&machine, 8, "db");
-    let mut decisions =
-        observe(&mut table, &[exec(SECOND, 7, SECOND, "/bin/app"), exec(SECOND, 8, SECOND, "/bin/app")]);
+    observe(&mut table, &[exec(SECOND, 7, SECOND, "/bin/app"), exec(SECOND, 8, SECOND, "/bin/app")]);
+    let mut decisions = look_again(&mut table, SECOND);
     decisions.sort_unstable();
     assert_eq!(decisions, [(7, false), (8, false)], "nothing is known yet");
     let pod = |uid: &str, labels: Vec<(String, String)>| Pod {

@@ -2,7 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use wirespan_tests::PATIENCE;
 use wirespan_tests::agent::{Agent, Launch};
@@ -66,6 +69,36 @@ fn a_program_is_told_with_its_owner_and_its_arguments_without_values() {
     ]);
     assert!(!format!("{span:?}").contains("s3cret"), "{span}");
     agent.stop().ledger.balances();
+}
+
+/// What a program was started with is known only while it lives, and the agent looks for records each 20 ms if nothing calls it.
+#[test]
+fn a_program_that_is_gone_soon_is_looked_at_in_time() {
+    const PROGRAMS: usize = 40;
+    /// Together with what bash takes to start, about half of the time between two looks.
+    const LIFE: &str = "0.006";
+    /// No multiple of that time, so that the programs do not start all at the same distance from a look.
+    const PACE: Duration = Duration::from_millis(53);
+    let nginx = servers::nginx(1);
+    let agent = Agent::start();
+    let asks = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'GET /gone HTTP/1.1\r\nhost: x\r\n\r\n' >&3; read -t {LIFE} -N 9999 <&3",
+        nginx.port
+    );
+    for _ in 0..PROGRAMS {
+        // Not through other programs: each would be one that is started.
+        let mut bash = Command::new("bash").args(["-c", &asks]).spawn().expect("bash starts");
+        let _timed_out = bash.wait().expect("a child can be waited for");
+        thread::sleep(PACE);
+    }
+    let known = agent.wait("all programs", |spans| {
+        let asked = spans.iter().filter(|span| span.kind == Kind::Client && span.is_on(nginx.port));
+        let is_known: Vec<bool> = asked.map(|span| span.resource.0.contains_key("process.command_args")).collect();
+        let known = is_known.iter().filter(|&&is_known| is_known).count();
+        (is_known.len() == PROGRAMS).then_some(known)
+    });
+    // A machine that is busy with others' work may be too late for some.
+    assert!(known * 10 >= PROGRAMS * 8, "the arguments of {known} of {PROGRAMS} are known");
 }
 
 #[test]

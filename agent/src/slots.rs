@@ -7,6 +7,14 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// Where its entry is: small, and the same for some keys at different times.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.at as usize
+    }
+}
+
 /// Entries by key. An entry's place is used again, its key is not.
 #[derive(Clone, Debug)]
 pub struct Slots<T> {

@@ -7,13 +7,13 @@
 //! its calls are compared with those of the requests around it, and exchanged where that is likelier, one by one or with all
 //! that followed. What remains of the alternatives in the end is how unsure the link is.
 
-use super::change::MAX_COMPARED;
+use super::change::{Change, MAX_COMPARED};
 use super::evidence::{Doubt, Evidence};
 use super::memo::Memo;
 use super::order::Acted;
 use super::plan::ANSWER;
 use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
-use super::timeline::{USUAL_SPREAD, answer, position};
+use super::timeline::{Ready, USUAL_SPREAD, answer, position};
 use crate::flow::Nanos;
 use crate::slots::Key;
 use crate::trace::link::Method;
@@ -81,17 +81,28 @@ impl Process {
     /// Requests that may have made a call: the likeliest first, then the others by how likely they are.
     pub(super) fn candidates(&self, call: &Call) -> Vec<Candidate> {
         let trust = self.trust();
-        let mut candidates = Vec::new();
+        let likelihood = |request: Key, ready: &Ready| {
+            let step = self.step(call, (request, self.calls_of(request)), ready);
+            self.plans.likelihood(ready.history, &step, trust)
+        };
+        let (mut candidates, mut others) = (Vec::new(), Vec::new());
         let late = self.closed.iter().rev().take(MAX_LATE).filter(|&&parent| {
             self.parents.get(parent).is_some_and(|parent| parent.answered.is_some_and(|answered| answered > call.made))
         });
         for &request in self.open.iter().chain(late) {
             let Some(ready) = self.ready(request, call.operation, call.made) else { continue };
-            let step = self.step(call, (request, self.calls_of(request)), &ready);
-            // It can be its turn only if this is what such requests do then.
-            let is_due = ready.is_due() && self.plans.is_known(ready.history, call.operation);
-            let likelihood = self.plans.likelihood(ready.history, &step, trust);
-            candidates.push(Candidate { request, likelihood, turn: is_due.then_some(ready.since) });
+            if !self.plans.is_known(ready.history, call.operation) {
+                others.push((request, ready));
+                continue;
+            }
+            let turn = ready.is_due().then_some(ready.since);
+            candidates.push(Candidate { request, likelihood: likelihood(request, &ready), turn });
+        }
+        // Who was never seen to do this then is asked about only where there are not enough others, or where something that they did
+        // may not have been seen. It is nobody's turn.
+        if candidates.len() <= MAX_RIVALS || self.may_have_missed(call.made) {
+            let others = others.iter().map(|(request, ready)| (*request, likelihood(*request, ready)));
+            candidates.extend(others.map(|(request, likelihood)| Candidate { request, likelihood, turn: None }));
         }
         candidates
             .sort_by(|one, other| other.likelihood.total_cmp(&one.likelihood).then(one.request.cmp(&other.request)));
@@ -150,18 +161,22 @@ impl Process {
             return;
         }
         for _ in 0..PASSES {
-            let calls = self.parents.get(parent).map(|parent| parent.calls.clone()).unwrap_or_default();
+            let mut calls = self.calls_of(parent).to_vec().into_iter();
             let mut is_better = false;
-            for key in calls {
-                if let Some(change) = self.best_change(key) {
-                    self.apply(change);
-                    is_better = true;
-                }
+            while let Some(change) = self.next_change(&mut calls) {
+                self.apply(change);
+                is_better = true;
             }
             if !is_better {
                 break;
             }
         }
+    }
+
+    /// What is better for the first of these calls for which anything is.
+    fn next_change(&self, calls: &mut impl Iterator<Item = Key>) -> Option<Change> {
+        let mut memo = Memo::new(self);
+        calls.find_map(|key| self.best_change(key, &mut memo))
     }
 
     /// How sure it is whose a call is.
@@ -219,7 +234,7 @@ impl Process {
             let odds = self.gain(&change, &mut memo).total.min(0.0).exp();
             *if change.is_of_one() { &mut alone } else { &mut together } += odds;
         }
-        let nobodys = (memo.loss(owner, at, false) + self.nobodys(call)).exp();
+        let nobodys = (memo.loss(owner, at) + self.nobodys(call)).exp();
         let here = DOUBT * (SURPRISE * surprise.max(0.0)).exp() + alone + together + nobodys;
         Some(Doubt { here, after: together + ALONE * alone })
     }

@@ -90,8 +90,12 @@ impl Process {
         let (Some(call), Some(ready)) = (self.calls.get(key), memo.ready(owner, at)) else { return };
         let is_free_after = at + 1 < mine.len() && self.is_free_from(mine, key);
         for and_all_after in [false, true].into_iter().take(1 + usize::from(is_free_after)) {
-            let loss = memo.loss(owner, at, and_all_after);
+            let mut loss = None;
             for to in call.rivals.into_iter().flatten().filter(|&rival| rival != owner) {
+                let loss = *loss.get_or_insert_with(|| match and_all_after {
+                    true => memo.loss_from(owner, at),
+                    false => memo.loss(owner, at),
+                });
                 // Who did all that is usual is no likelier with one more: it is looked at no further than that one.
                 if !self.is_plain(to) || loss + self.joining(call, to, ready.since) > HOPELESS {
                     changes.push(Change::Move { key, to, and_all_after, loss });
@@ -287,14 +291,14 @@ impl Process {
         operation(key) == operation(other)
     }
 
-    pub(super) fn best_change(&self, key: Key) -> Option<Change> {
+    /// The likeliest of other ways to whom a call and those around it belong, if it is likelier than what is assumed.
+    pub(super) fn best_change(&self, key: Key, memo: &mut Memo<'_>) -> Option<Change> {
         let call = self.calls.get(key)?;
         if call.proof.is_some() || call.decision.is_some() {
             return None;
         }
-        let mut memo = Memo::new(self);
-        let changes = self.changes(key, &mut memo);
-        self.best_of(changes, &mut memo)
+        let changes = self.changes(key, memo);
+        self.best_of(changes, memo)
     }
 
     /// The likeliest of other ways, if it is likelier than what is assumed and changes nothing that was decided.

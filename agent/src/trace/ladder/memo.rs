@@ -9,20 +9,32 @@ use crate::slots::Key;
 /// Of the requests of a process what was asked for.
 pub(super) struct Memo<'a> {
     process: &'a Process,
-    /// A request, and its calls in order with its answer after them.
-    requests: Vec<(Key, Vec<Known>)>,
+    /// Requests, and where their steps begin.
+    requests: Vec<(Key, usize)>,
+    /// Of each request its calls in order with its answer after them.
+    steps: Vec<Known>,
+    /// Where in `requests` one of such an index was last.
+    hints: [u16; HINTS],
 }
+
+const HINTS: usize = 32;
+/// Requests and steps for which there is room from the beginning.
+const REQUESTS: usize = 16;
+const STEPS: usize = 64;
 
 /// What is known of a step; `None` where it was not asked for.
 #[derive(Clone, Copy, Default)]
 struct Known {
     ready: Option<Option<Ready>>,
     likelihood: Option<Option<f64>>,
+    /// Without this one call.
+    loss: Option<f64>,
 }
 
 impl<'a> Memo<'a> {
-    pub(super) const fn new(process: &'a Process) -> Self {
-        Self { process, requests: Vec::new() }
+    pub(super) fn new(process: &'a Process) -> Self {
+        let (requests, steps) = (Vec::with_capacity(REQUESTS), Vec::with_capacity(STEPS));
+        Self { process, requests, steps, hints: [0; HINTS] }
     }
 
     /// What a request could do before so many of its calls.
@@ -55,11 +67,26 @@ impl<'a> Memo<'a> {
             .unwrap_or(IMPOSSIBLE)
     }
 
-    /// What it makes of a request that it does not have the call in this place, or none from it on: a natural logarithm.
-    pub(super) fn loss(&mut self, parent: Key, at: usize, and_all_after: bool) -> f64 {
+    /// What it makes of a request that it does not have the call in this place: a natural logarithm.
+    pub(super) fn loss(&mut self, parent: Key, at: usize) -> f64 {
+        if let Some(loss) = self.known(parent, at).and_then(|known| known.loss) {
+            return loss;
+        }
         let (before, from) = self.process.calls_of(parent).split_at_checked(at).unwrap_or_default();
-        let rest = if and_all_after { &[] } else { from.get(1..).unwrap_or_default() };
-        self.process.likelihood_from(parent, &[before, rest].concat(), at) - self.likelihood_from(parent, at)
+        let loss = self.loss_with(parent, at, &[before, from.get(1..).unwrap_or_default()].concat());
+        if let Some(known) = self.known(parent, at) {
+            known.loss = Some(loss);
+        }
+        loss
+    }
+
+    /// The same of all calls from this place on.
+    pub(super) fn loss_from(&mut self, parent: Key, at: usize) -> f64 {
+        self.loss_with(parent, at, self.process.calls_of(parent).get(..at).unwrap_or_default())
+    }
+
+    fn loss_with(&mut self, parent: Key, at: usize, calls: &[Key]) -> f64 {
+        self.process.likelihood_from(parent, calls, at) - self.likelihood_from(parent, at)
     }
 
     fn work_out(&self, parent: Key, at: usize) -> Option<Ready> {
@@ -74,14 +101,21 @@ impl<'a> Memo<'a> {
     }
 
     fn known(&mut self, parent: Key, at: usize) -> Option<&mut Known> {
-        let place = match self.requests.iter().position(|(known, _)| *known == parent) {
-            Some(place) => place,
-            None => {
-                let steps = self.process.parents.get(parent)?.calls.len() + 1;
-                self.requests.push((parent, vec![Known::default(); steps]));
+        let count = self.process.parents.get(parent)?.calls.len() + 1;
+        let hint = parent.index() % HINTS;
+        let place = usize::from(self.hints[hint]);
+        let place = if self.requests.get(place).is_some_and(|(known, _)| *known == parent) {
+            place
+        } else {
+            let place = self.requests.iter().position(|(known, _)| *known == parent).unwrap_or_else(|| {
+                self.requests.push((parent, self.steps.len()));
+                self.steps.resize(self.steps.len() + count, Known::default());
                 self.requests.len() - 1
-            }
+            });
+            self.hints[hint] = u16::try_from(place).unwrap_or_default();
+            place
         };
-        self.requests.get_mut(place)?.1.get_mut(at)
+        let (_, begin) = self.requests.get(place)?;
+        (at < count).then(|| self.steps.get_mut(begin + at))?
     }
 }

@@ -58,7 +58,7 @@ impl Process {
         let alone = match same(key) {
             Some(mine) => Change::Exchange { key: mine, with: key, count: 1, between: self.between(mine, key) },
             None => {
-                let loss = memo.loss(owner, position(theirs, key), false);
+                let loss = memo.loss(owner, position(theirs, key));
                 Change::Move { key, to: parent, and_all_after: false, loss }
             }
         };

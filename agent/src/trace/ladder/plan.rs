@@ -85,6 +85,9 @@ struct Action {
     action: u64,
     count: u32,
     beside: u32,
+    /// How likely it is, while nothing was outstanding and while something was, as natural logarithms. Asked for far more often than
+    /// it changes.
+    ln_chance: [f64; 2],
     /// Of those that did not have to wait.
     prompt: Manner,
 }
@@ -102,7 +105,8 @@ struct Manner {
 #[derive(Debug)]
 struct Lags {
     seen: u32,
-    buckets: [u16; BUCKETS],
+    /// Between two that stay empty: each has neighbours.
+    buckets: [u16; BUCKETS + 2],
 }
 
 impl std::hash::Hash for History {
@@ -151,15 +155,26 @@ impl Plans {
     /// thread is not independent of each other and of the steps before: only so much of it counts.
     #[must_use]
     pub(super) fn likelihood(&self, history: History, step: &Step, trust: f64) -> f64 {
+        self.weigh(history, step, trust).0
+    }
+
+    /// The same, and whether it is likelier that something else set a step off than that it could be taken.
+    fn weigh(&self, history: History, step: &Step, trust: f64) -> (f64, bool) {
         /// Of what a request does of which nothing is known: one of a few actions.
         const SOME_ACTION: f64 = 0.3;
         let stage = self.stages.get(&history);
-        let action = self.action(history, step.action);
-        // Where few ever get, nothing is likely for that.
-        let most = if action.is_some() { 1.0 } else { SOME_ACTION * self.unheard_of(history) };
-        let chance = stage.map_or(most, |stage| stage.chance(step.action).min(most));
-        let action = action.unwrap_or(&NOTHING);
-        (chance * action.beside(step)).ln() + trust * self.manner(action, step).0 + step.handed
+        let known = stage.and_then(|stage| stage.action(step.action));
+        let ln_chance = known.map_or_else(
+            || {
+                // Where few ever get, nothing is likely for that.
+                let most = SOME_ACTION * self.unheard_of(history);
+                let chance = stage.map_or(most, |stage| stage.chance(0).min(most));
+                (chance * NOTHING.beside(step.beside)).ln()
+            },
+            |action| action.ln_chance[usize::from(step.beside)],
+        );
+        let (manner, has_waited) = self.manner(known.unwrap_or(&NOTHING), step);
+        (ln_chance + trust * manner + step.handed, has_waited)
     }
 
     /// How likely a request gets where none was seen to get.
@@ -194,21 +209,21 @@ impl Plans {
     }
 
     fn action(&self, history: History, action: u64) -> Option<&Action> {
-        self.stages.get(&history)?.actions.iter().find(|known| known.action == action)
+        self.stages.get(&history)?.action(action)
     }
 
     /// How much likelier such a step usually is, as a natural logarithm; `None` if none was seen.
     pub(super) fn surprise(&self, history: History, step: &Step, trust: f64) -> Option<f64> {
-        let usual = *self.usual.get(&(step.action, self.has_waited(history, step)))?;
-        Some(usual - self.likelihood(history, step, trust))
+        let (likelihood, has_waited) = self.weigh(history, step, trust);
+        Some(self.usual.get(&(step.action, has_waited))? - likelihood)
     }
 
     /// Takes a step that was taken into the average.
     pub(super) fn note_usual(&mut self, history: History, step: &Step, trust: f64) {
         /// What the latest step weighs.
         const WEIGHT: f64 = 0.05;
-        let likelihood = self.likelihood(history, step, trust);
-        let kind = (step.action, self.has_waited(history, step));
+        let (likelihood, has_waited) = self.weigh(history, step, trust);
+        let kind = (step.action, has_waited);
         if self.usual.len() < MAX_STAGES || self.usual.contains_key(&kind) {
             let usual = self.usual.entry(kind).or_insert(likelihood);
             *usual += WEIGHT * (likelihood - *usual);
@@ -256,10 +271,14 @@ impl Plans {
 }
 
 impl Stage {
-    fn chance(&self, action: u64) -> f64 {
+    fn action(&self, action: u64) -> Option<&Action> {
+        self.actions.iter().find(|known| known.action == action)
+    }
+
+    /// How likely an action is that was seen so often.
+    fn chance(&self, count: u32) -> f64 {
         /// What an action that was never seen counts for.
         const UNSEEN: f64 = 0.1;
-        let count = self.actions.iter().find(|known| known.action == action).map_or(0, |known| known.count);
         let kinds = self.actions.len() as f64 + 1.0;
         (f64::from(count) + UNSEEN) / (f64::from(self.seen) + UNSEEN * kinds)
     }
@@ -281,6 +300,11 @@ impl Stage {
             self.actions.iter_mut().for_each(Action::halve);
             self.seen = self.actions.iter().map(|action| action.count).sum();
         }
+        for at in 0..self.actions.len() {
+            let chance = self.chance(self.actions[at].count);
+            let action = &mut self.actions[at];
+            action.ln_chance = [false, true].map(|beside| (chance * action.beside(beside)).ln());
+        }
     }
 }
 
@@ -292,12 +316,13 @@ const NOTHING: Action = Action::new(0);
 
 impl Action {
     const fn new(action: u64) -> Self {
-        Self { action, count: 0, beside: 0, prompt: Manner::NONE }
+        Self { action, count: 0, beside: 0, ln_chance: [0.0; 2], prompt: Manner::NONE }
     }
 
-    fn beside(&self, step: &Step) -> f64 {
+    /// How likely it is taken while something is outstanding, or not.
+    fn beside(&self, is_beside: bool) -> f64 {
         let beside = share(self.beside, self.count, 0.2);
-        if step.beside { beside } else { 1.0 - beside }
+        if is_beside { beside } else { 1.0 - beside }
     }
 
     fn learn(&mut self, step: &Step, has_waited: bool) {
@@ -352,7 +377,7 @@ fn share(count: u32, of: u32, expected: f64) -> f64 {
 }
 
 impl Lags {
-    const NONE: Self = Self { seen: 0, buckets: [0; BUCKETS] };
+    const NONE: Self = Self { seen: 0, buckets: [0; BUCKETS + 2] };
 
     fn bucket(lag_ns: u64) -> usize {
         let lag = lag_ns.max(1 << FIRST_BUCKET_LOG2);
@@ -361,10 +386,16 @@ impl Lags {
         (((octave - FIRST_BUCKET_LOG2) as usize) * 2 + half).min(BUCKETS - 1)
     }
 
-    /// Nanoseconds that a bucket spans.
-    fn width(bucket: usize) -> f64 {
-        (1_u64 << (FIRST_BUCKET_LOG2 as usize - 1 + bucket / 2)) as f64
-    }
+    /// Nanoseconds that each bucket spans.
+    const WIDTHS: [f64; BUCKETS] = {
+        let mut widths = [0.0; BUCKETS];
+        let mut bucket = 0;
+        while bucket < BUCKETS {
+            widths[bucket] = (1_u64 << (FIRST_BUCKET_LOG2 as usize - 1 + bucket / 2)) as f64;
+            bucket += 1;
+        }
+        widths
+    };
 
     /// Of each bucket what is expected before anything was seen: the longer the rarer.
     const EXPECTED: [f64; BUCKETS] = {
@@ -384,14 +415,14 @@ impl Lags {
         /// ever.
         const UNUSUAL: f64 = 0.01;
         let bucket = Self::bucket(lag_ns);
-        let count = |at: Option<usize>| at.and_then(|at| self.buckets.get(at)).map_or(0.0, |&count| f64::from(count));
-        let near = 0.5 * count(Some(bucket)) + 0.25 * (count(bucket.checked_sub(1)) + count(Some(bucket + 1)));
+        let [before, at, after] = [self.buckets[bucket], self.buckets[bucket + 1], self.buckets[bucket + 2]];
+        let near = 0.5 * f64::from(at) + 0.25 * (f64::from(before) + f64::from(after));
         let weight = (f64::from(self.seen) * UNUSUAL).max(1.0);
-        (near + weight * Self::EXPECTED[bucket]) / ((f64::from(self.seen) + weight) * Self::width(bucket))
+        (near + weight * Self::EXPECTED[bucket]) / ((f64::from(self.seen) + weight) * Self::WIDTHS[bucket])
     }
 
     fn learn(&mut self, lag_ns: u64) {
-        let count = &mut self.buckets[Self::bucket(lag_ns)];
+        let count = &mut self.buckets[Self::bucket(lag_ns) + 1];
         *count = count.saturating_add(1);
         self.seen += 1;
     }

@@ -41,8 +41,8 @@ const SURPRISE: f64 = 0.5;
 const ALONE: f64 = 0.1;
 /// How sure a link can be where nothing is known about what such requests do, and others were open.
 const UNKNOWN_STRENGTH: f64 = 0.5;
-/// Links from which plans are learnt are at least so sure.
-const LEARN_FROM: f64 = super::THRESHOLD;
+/// A call of which it is at least so sure whose it is, as far as its own request tells, can be learnt from.
+pub(super) const SURE: f64 = 0.95;
 
 /// A request that may have made a call.
 #[derive(Clone, Copy, Debug)]
@@ -260,7 +260,7 @@ impl Process {
         let (Some(answered), false) = (request.answered, request.is_blurred || request.operation == 0) else { return };
         let is_sure = |&key: &Key| {
             let Some(call) = self.calls.get(key) else { return false };
-            call.strength.is_some_and(|strength| strength >= LEARN_FROM)
+            call.strength.is_some_and(|strength| strength >= SURE)
         };
         if !request.calls.iter().all(is_sure) {
             return;

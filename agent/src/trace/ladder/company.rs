@@ -4,8 +4,7 @@
 //! Where one call is taken for another, or was not seen, each of those that follow may be taken for the next, and not all of them
 //! show it. Where it could not be told whose the calls around one are, what makes this one look sure may be a mistake of the model.
 
-use super::THRESHOLD;
-use super::align::{DOUBT, STRANGE};
+use super::align::{DOUBT, STRANGE, SURE};
 use super::process::Process;
 use crate::slots::Key;
 
@@ -16,7 +15,7 @@ const MAX_LOOKED_AT: usize = 64;
 /// Where others are strange, what speaks against a link beyond the usual doubt weighs so many times as much.
 const AMONG_STRANGERS: f64 = 8.0;
 /// For each of the others that is not linked for want of certainty, what speaks against a link weighs so many times more.
-const AMONG_UNSURE: f64 = 2.0;
+const AMONG_UNSURE: f64 = 1.33;
 
 impl Process {
     /// How sure a link is, by what became of those around it.
@@ -55,7 +54,7 @@ impl Process {
     fn unsure_company(&self, key: Key) -> usize {
         let is_unsure = |other: &Key| {
             self.calls.get(*other).is_some_and(|other| {
-                let is_sure = other.proof.is_some() || other.strength.is_some_and(|strength| strength >= THRESHOLD);
+                let is_sure = other.proof.is_some() || other.strength.is_some_and(|strength| strength >= SURE);
                 other.decision.is_some() && !is_sure
             })
         };

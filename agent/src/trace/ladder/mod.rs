@@ -54,7 +54,7 @@ use crate::proto::ask::Ask;
 use crate::slots::Key;
 
 /// How sure a link must be to be made.
-pub const THRESHOLD: f64 = 0.95;
+pub const THRESHOLD: f64 = 0.98;
 /// Processes that are followed, the ones that were idle longest go first.
 const MAX_PROCESSES: usize = 4_096;
 /// A process that did nothing for so long is forgotten.

@@ -1,6 +1,7 @@
 //! Links beside others of which it can't be told whose they are.
 
 use super::*;
+use crate::trace::ladder::align::SURE;
 
 #[test]
 fn a_link_beside_calls_that_are_unsure_is_doubted() {
@@ -14,7 +15,7 @@ fn a_link_beside_calls_that_are_unsure_is_doubted() {
     for other in others {
         process.decided(other.key, Decision::default());
     }
-    assert!(process.doubted(last.key, 0.98) < THRESHOLD, "nobody knows whose the others are");
+    assert!(process.doubted(last.key, 0.98) < SURE, "nobody knows whose the others are");
     for other in others {
         process.calls.get_mut(other.key).expect("it is kept").strength = Some(0.99);
     }

@@ -12,7 +12,7 @@ use crate::trace::link::{CERTAIN, Method};
 const BY_GOROUTINE: f64 = 0.999;
 /// Much of what speaks against a link that was found by comparing has the same cause and is counted more than once: such links are
 /// wrong so many times less often than its sum says (measured for all runtimes, from odds of one half down to a hundredth).
-const COUNTED_TWICE: f64 = 3.0;
+const OVERCOUNT: f64 = 3.0;
 /// How sure a link by an id in an unknown header is.
 const BY_LEARNT_ID: f64 = 0.99;
 
@@ -114,7 +114,7 @@ impl Process {
 /// How often links are right of which the sum of what speaks against them leaves so much.
 fn calibrated(strength: f64) -> f64 {
     let odds = 1.0 / strength - 1.0;
-    1.0 / (1.0 + odds / COUNTED_TWICE)
+    1.0 / (1.0 + odds / OVERCOUNT)
 }
 
 #[cfg(test)]

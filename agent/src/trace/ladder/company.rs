@@ -15,7 +15,7 @@ const MAX_LOOKED_AT: usize = 64;
 /// Where others are strange, what speaks against a link beyond the usual doubt weighs so many times as much.
 const AMONG_STRANGERS: f64 = 8.0;
 /// For each of the others that is not linked for want of certainty, what speaks against a link weighs so many times more.
-const AMONG_UNSURE: f64 = 1.33;
+const AMONG_UNSURE: f64 = 2.0;
 
 impl Process {
     /// How sure a link is, by what became of those around it.

@@ -326,7 +326,10 @@ fn the_source_is_told_what_to_copy_and_whom_to_leave_out() {
     world.wanted.borrow_mut().push((Cookie(3), Mode::Opaque.into()));
     let got = world.step(&mut agent, &[task(kind::EXEC, 5, 7), segment(6, 7, 0)]);
     assert_eq!(got, ["5 task 7", "6 process p7 deselected", "6 segment"]);
-    assert_eq!(world.told.take(), ["3 Opaque", "7 false", "7 parted"]);
+    assert_eq!(world.told.take(), ["3 Opaque", "7 parted"], "it may run another program in a moment");
+    world.now.set(SECOND);
+    world.step(&mut agent, &[]);
+    assert_eq!(world.told.take(), ["7 false"]);
 }
 
 #[test]
@@ -359,8 +362,11 @@ fn another_selection_goes_to_the_core_and_to_the_source() {
 fn a_number_is_selected_again_when_its_process_is_long_gone() {
     let world = World::default();
     let (mut agent, _) = world.agent(&["exe:p7"]);
-    world.step(&mut agent, &[task(kind::EXEC, 5, 7), task(kind::EXIT, SECOND, 7)]);
-    world.told.take();
+    world.step(&mut agent, &[task(kind::EXEC, 5, 7)]);
+    world.now.set(SECOND);
+    world.step(&mut agent, &[]);
+    world.step(&mut agent, &[task(kind::EXIT, SECOND, 7)]);
+    assert_eq!(world.told.take(), ["7 parted", "7 false", "7 parted"]);
     world.now.set(60 * SECOND);
     world.step(&mut agent, &[]);
     assert_eq!(world.told.take(), ["7 true"]);

@@ -31,6 +31,7 @@ const HARMLESS: &[&str] = &[
     "bpf_tcp_sock",
     "htab_lru_map_delete_elem",
     "htab_lru_map_update_elem",
+    "htab_map_delete_elem",
     "percpu_array_map_lookup_elem",
 ];
 

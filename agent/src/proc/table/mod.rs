@@ -1,17 +1,25 @@
 //! The rim's table of processes: follows births, changes and ends in the kernel's records, and introduces each process
-//! to the core once, before the first record that needs it.
+//! to the core once, before the first record that needs it. [`decide`] is which of them are traced.
+
+mod decide;
+mod pids;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 
 use wirespan_common::record::{Task, kind};
 
-use super::describe::{Lookup, file_name};
-use super::scan::Running;
-use super::stat::same_start;
-use crate::config::{Need, Selection, Subject};
+pub use self::decide::Decision;
+use self::decide::Told;
+use self::pids::PidSet;
+use crate::config::{Need, Selection};
 use crate::flow::Nanos;
 use crate::flow::fact::Process;
-use crate::flow::kubernetes::{Cluster, Pod};
+use crate::proc::describe::{Lookup, file_name};
+use crate::proc::scan::Running;
+use crate::proc::stat::same_start;
 use crate::trace::pods::Pods;
 
 /// Processes kept at once, the ended ones of the last [`EXIT_GRACE_NS`] included: about 1 KiB each. Beyond that, a
@@ -22,25 +30,6 @@ pub const EXIT_GRACE_NS: u64 = 10_000_000_000;
 /// Programs looked at right when they are started, in a second. A look costs some 100 us, and a short-lived program is
 /// gone when its first connection is reported; a machine that starts more programs than this is not slowed by us.
 pub const EARLY_LOOKS_PER_SECOND: u32 = 100;
-
-/// A process is looked at again this long after it was born or began to run a program. Programs give up rights, and service
-/// managers move them, meanwhile, which matters where the selection asks for owner, container or unit; and most children run
-/// another program at once: were their parent's decision told to the kernel for them, the new program's first connection
-/// might be passed over.
-const SECOND_LOOK_NS: u64 = 500_000_000;
-/// Second looks at each tick where they go to `/proc`, about 0.1 ms each; and processes that may wait for one. What would wait
-/// beyond that is decided by the first look.
-const SECOND_LOOKS_PER_TICK: usize = 64;
-const MAX_SECOND_LOOKS: usize = 4_096;
-
-/// A process of which it was decided (anew) whether it is traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// The process.
-    pub tgid: u32,
-    /// Whether it is traced.
-    pub taken: bool,
-}
 
 /// What we know of processes.
 pub struct Table<L> {
@@ -75,47 +64,6 @@ impl<L: Lookup> Table<L> {
             early: Budget::default(),
             second_looks: VecDeque::new(),
         }
-    }
-
-    /// Something else is traced from now on. Decides about each process that is known; those of which the decision is
-    /// another are introduced again.
-    ///
-    /// Takes about 0.1 ms for each process if more must be known of it than its executable.
-    pub fn select(&mut self, selection: Selection, decisions: &mut Vec<Decision>) {
-        self.need = if self.has_opted_out { Need::Look } else { selection.need() };
-        self.selection = selection;
-        self.decide_all(decisions);
-    }
-
-    /// Something new is known of the cluster. Services may be named otherwise from now on.
-    pub fn learn_cluster(&mut self, cluster: &Cluster, decisions: &mut Vec<Decision>) {
-        self.pods.set_cluster(cluster);
-        self.decide_living(|_| true, decisions);
-    }
-
-    /// A pod is there, or has changed. Decides about each of its processes.
-    ///
-    /// When the first pod asks not to be traced, each process is looked at, which takes about 0.1 ms.
-    pub fn learn_pod(&mut self, pod: &Pod, decisions: &mut Vec<Decision>) {
-        self.pods.learn(pod);
-        if pod.opted_out && !self.has_opted_out {
-            self.has_opted_out = true;
-            if self.need < Need::Look {
-                self.need = Need::Look;
-                self.decide_all(decisions);
-                return;
-            }
-        }
-        let is_its = |process: &Process| {
-            let uid = process.place.pod_uid.as_ref();
-            uid.is_some() && (uid == Some(&pod.uid) || uid == pod.static_uid.as_ref())
-        };
-        self.decide_living(is_its, decisions);
-    }
-
-    /// A pod is gone, for long.
-    pub fn forget_pod(&mut self, uid: &str) {
-        self.pods.forget(uid);
     }
 
     /// Takes in the processes that were there before the probes; decides about each.
@@ -173,15 +121,7 @@ impl<L: Lookup> Table<L> {
 
     /// Forgets processes that ended long enough ago. What was deselected for them may be taken back.
     pub fn tick(&mut self, now: Nanos, decisions: &mut Vec<Decision>) {
-        let most = if self.need == Need::Look { SECOND_LOOKS_PER_TICK } else { MAX_SECOND_LOOKS };
-        for _ in 0..most {
-            let due = self.second_looks.pop_front_if(|(since, _)| now.0.saturating_sub(since.0) >= SECOND_LOOK_NS);
-            let Some((since, tgid)) = due else { break };
-            if self.processes.get(&tgid).is_some_and(|known| known.since == since && !known.ended) {
-                self.look_to_decide(tgid);
-                self.decide(tgid, decisions);
-            }
-        }
+        self.look_again(now, decisions);
         while let Some(&(end, tgid, start_ns)) = self.ended.front() {
             if now.0.saturating_sub(end.0) < EXIT_GRACE_NS {
                 break;
@@ -191,7 +131,7 @@ impl<L: Lookup> Table<L> {
             if self.processes.get(&tgid).is_some_and(|known| known.ended && known.start_ns == start_ns) {
                 let known = self.processes.remove(&tgid);
                 self.introduced.remove(tgid);
-                if known.is_some_and(|known| known.deselected) {
+                if known.is_some_and(|known| known.told != Told::Nothing) {
                     decisions.push(Decision { tgid, taken: true });
                 }
             }
@@ -215,7 +155,8 @@ impl<L: Lookup> Table<L> {
             seen
         });
         self.introduced.remove(task.tgid);
-        let deselected = self.processes.get(&task.tgid).is_some_and(|former| former.deselected);
+        // What the kernel was told about the number still holds; `decide` corrects it.
+        let told = self.processes.get(&task.tgid).map_or(Told::Nothing, |former| former.told);
         let known = Known {
             start_ns: task.start_ns,
             since: Nanos(task.header.time_ns),
@@ -223,8 +164,7 @@ impl<L: Lookup> Table<L> {
             comm: text(&task.comm),
             executable,
             seen,
-            // What the kernel was told about the number still holds; `decide` corrects it.
-            deselected,
+            told,
             ..Known::default()
         };
         self.insert(task.tgid, known);
@@ -247,7 +187,7 @@ impl<L: Lookup> Table<L> {
             executable: seen.as_ref().and_then(|process| process.executable.clone()).or(filename),
             executed: true,
             seen: seen.map(Box::new),
-            deselected: former.is_some_and(|former| former.deselected),
+            told: former.map_or(Told::Nothing, |former| former.told.after_exec()),
             introduced_deselected: former.is_some_and(|former| former.introduced_deselected),
             ..Known::default()
         };
@@ -271,81 +211,6 @@ impl<L: Lookup> Table<L> {
         if self.processes.len() < MAX_PROCESSES || self.processes.contains_key(&tgid) {
             self.processes.insert(tgid, known);
         }
-    }
-
-    /// Looks at each living process if that is needed, and decides about it.
-    fn decide_all(&mut self, decisions: &mut Vec<Decision>) {
-        let ids: Vec<u32> = self.processes.iter().filter(|(_, known)| !known.ended).map(|(&tgid, _)| tgid).collect();
-        for tgid in ids {
-            self.look_to_decide(tgid);
-            self.decide(tgid, decisions);
-        }
-    }
-
-    /// Decides anew about some living processes, by what is known of them.
-    fn decide_living(&mut self, is_meant: impl Fn(&Process) -> bool, decisions: &mut Vec<Decision>) {
-        if self.need < Need::Look {
-            return;
-        }
-        let living = self.processes.iter().filter(|(_, known)| !known.ended);
-        let meant = living.filter(|(_, known)| known.seen.as_deref().is_some_and(&is_meant));
-        let ids: Vec<u32> = meant.map(|(&tgid, _)| tgid).collect();
-        ids.into_iter().for_each(|tgid| self.decide(tgid, decisions));
-    }
-
-    /// Looks at a process if that is needed to decide about it.
-    fn look_to_decide(&mut self, tgid: u32) {
-        if self.need < Need::Look {
-            return;
-        }
-        let Some(start_ns) = self.processes.get(&tgid).map(|known| known.start_ns) else { return };
-        let seen = self.look_up(tgid, start_ns);
-        if let (Some(known), Some(seen)) = (self.processes.get_mut(&tgid), seen) {
-            known.seen = Some(Box::new(seen));
-        }
-    }
-
-    /// Decides about a process that was just born or runs another program: at once if it is traced, else by a second look.
-    /// Until then its records come, and the core drops them.
-    fn decide_young(&mut self, task: &Task, decisions: &mut Vec<Decision>) {
-        let Some(is_taken) = self.processes.get(&task.tgid).map(|known| self.takes(task.tgid, known)) else { return };
-        if let Some(known) = self.processes.get_mut(&task.tgid).filter(|_| task.header.kind == kind::EXEC && !is_taken)
-        {
-            // The kernel programs select a process when it runs another program.
-            known.deselected = false;
-        }
-        let can_wait = self.second_looks.len() < MAX_SECOND_LOOKS;
-        if can_wait && (self.need == Need::Look || !is_taken) {
-            self.second_looks.push_back((Nanos(task.header.time_ns), task.tgid));
-        }
-        if is_taken || !can_wait {
-            self.decide(task.tgid, decisions);
-        }
-    }
-
-    /// Whether the process is traced, by what is known of it now; says so if that is news to the kernel programs, and
-    /// introduces it again if it is news to the core.
-    fn decide(&mut self, tgid: u32, decisions: &mut Vec<Decision>) {
-        let Some(is_taken) = self.processes.get(&tgid).map(|known| self.takes(tgid, known)) else { return };
-        let Some(known) = self.processes.get_mut(&tgid) else { return };
-        let is_other_than_introduced = known.introduced_deselected == is_taken;
-        // The core may have had its sockets deselected one by one.
-        if known.deselected == is_taken || (is_taken && is_other_than_introduced) {
-            known.deselected = !is_taken;
-            decisions.push(Decision { tgid, taken: is_taken });
-        }
-        if is_other_than_introduced {
-            self.introduced.remove(tgid);
-        }
-    }
-
-    fn takes(&self, tgid: u32, known: &Known) -> bool {
-        let executable = known.executable.as_deref();
-        let seen = known.seen.as_deref().map(|seen| {
-            let place = self.pods.place_of(seen);
-            Subject { executable, ..seen.subject(place) }
-        });
-        self.selection.takes_process(&seen.unwrap_or(Subject { tgid, executable, ..Subject::default() }))
     }
 
     fn describe(&mut self, tgid: u32) -> Option<Process> {
@@ -422,8 +287,7 @@ struct Known {
     executed: bool,
     /// What an early look at it showed.
     seen: Option<Box<Process>>,
-    /// What the kernel was told.
-    deselected: bool,
+    told: Told,
     /// What the core was told when the process was introduced.
     introduced_deselected: bool,
     ended: bool,
@@ -444,42 +308,6 @@ impl Budget {
         }
         self.used += u32::from(self.used <= EARLY_LOOKS_PER_SECOND);
         self.used <= EARLY_LOOKS_PER_SECOND
-    }
-}
-
-/// A set of process ids: one bit each, so that the question asked for every record costs next to nothing.
-struct PidSet {
-    words: Vec<u64>,
-}
-
-/// No process id is larger: `PID_MAX_LIMIT` on 64-bit machines (include/linux/threads.h). A set takes 512 KiB, of which
-/// only the pages touched are real.
-const PID_LIMIT: u32 = 4 * 1024 * 1024;
-
-impl Default for PidSet {
-    fn default() -> Self {
-        Self { words: vec![0; (PID_LIMIT / u64::BITS) as usize] }
-    }
-}
-
-impl PidSet {
-    /// Whether the id is new here. 0 names no process and never is.
-    fn insert(&mut self, id: u32) -> bool {
-        match self.words.get_mut((id / u64::BITS) as usize) {
-            Some(word) if id != 0 => {
-                let bit = 1 << (id % u64::BITS);
-                let new = *word & bit == 0;
-                *word |= bit;
-                new
-            }
-            _ => false,
-        }
-    }
-
-    fn remove(&mut self, id: u32) {
-        if let Some(word) = self.words.get_mut((id / u64::BITS) as usize) {
-            *word &= !(1 << (id % u64::BITS));
-        }
     }
 }
 
@@ -505,7 +333,3 @@ fn text(padded: &[u8]) -> String {
     let end = padded.iter().position(|&byte| byte == 0).unwrap_or(padded.len());
     String::from_utf8_lossy(&padded[..end]).into_owned()
 }
-
-#[cfg(test)]
-#[path = "table_tests.rs"]
-mod tests;

@@ -5,7 +5,9 @@ use std::ops::AddAssign;
 use crate::bed::as_f64;
 
 /// Where the buckets begin; each ends where the next one begins, the last one with 1.
-const FROM: [f64; 8] = [0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
+const FROM: [f64; 9] = [0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99];
+/// Of fewer links it can't be told.
+const ENOUGH: u64 = 100;
 
 /// Links by confidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,11 @@ impl Calibration {
 }
 
 impl Bucket {
+    /// Whether fewer of them are right than the least of their confidences says.
+    pub(super) fn is_overstated(&self) -> bool {
+        self.links() >= ENOUGH && self.share() < self.from
+    }
+
     /// How many links.
     pub(super) fn links(&self) -> u64 {
         self.right + self.wrong
@@ -75,9 +82,16 @@ mod tests {
             calibration.note(confidence, is_right);
         }
         let buckets: Vec<_> = calibration.buckets().map(|b| (b.from, b.to, b.right, b.wrong)).collect();
-        assert_eq!(buckets, [(0.9, 0.95, 1, 1), (0.95, 0.99, 1, 0), (0.99, 1.0, 1, 0)]);
+        assert_eq!(buckets, [(0.9, 0.95, 1, 1), (0.95, 0.98, 1, 0), (0.99, 1.0, 1, 0)]);
         let mut sum = calibration.clone();
         sum += &calibration;
         assert_eq!(sum.buckets().map(|bucket| bucket.links()).sum::<u64>(), 8);
+    }
+
+    #[test]
+    fn links_that_are_less_often_right_than_they_say_are_found() {
+        let bucket = |right, wrong| Bucket { from: 0.98, to: 0.99, right, wrong };
+        assert!(bucket(97, 3).is_overstated() && !bucket(98, 2).is_overstated());
+        assert!(!bucket(90, 9).is_overstated(), "too few to tell");
     }
 }

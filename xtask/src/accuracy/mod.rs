@@ -31,7 +31,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::accuracy::calibration::Calibration;
+use crate::accuracy::calibration::{Bucket, Calibration};
 use crate::accuracy::measure::{Settings, Way};
 use crate::accuracy::row::{Row, calibration_json};
 use crate::accuracy::runtimes::{RUNTIMES, Runtime};
@@ -141,6 +141,10 @@ pub(crate) fn accuracy(arguments: &Arguments, steps: &mut Steps) -> Result<()> {
     }
     if !failed.is_empty() {
         bail!("not measured: {}", failed.join(", "));
+    }
+    let overstated = calibration.buckets().find(Bucket::is_overstated);
+    if let Some(Bucket { from, to, right, wrong }) = overstated {
+        bail!("links say that they are surer than they are: from {from} to {to} {right} are right and {wrong} wrong");
     }
     if !missed.is_empty() {
         let what = if arguments.replay.is_some() { "worse than what was accepted" } else { "targets missed" };

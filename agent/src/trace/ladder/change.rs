@@ -1,19 +1,17 @@
-//! Other ways to whom calls belong, and how much likelier everything would be.
+//! Other ways to whom calls belong; how likely each is, [`super::gain`] tells.
 
 use super::memo::Memo;
 use super::process::{Call, Process};
-use super::timeline::{IMPOSSIBLE, Ready, position};
+use super::timeline::{IMPOSSIBLE, position};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
 /// Calls of the same kind that one is compared with, earlier and later ones each.
-const MAX_NEIGHBOURS: usize = 8;
+pub(super) const MAX_NEIGHBOURS: usize = 8;
 /// Requests with more calls are not compared with others: what it takes grows with the square.
 pub(super) const MAX_COMPARED: usize = 16;
 /// Calls of any kind that are looked through for them.
 const MAX_LOOKED_AT: usize = 128;
-/// The same for those that a request would pass.
-const MAX_PASSED_LOOKED_AT: usize = 64;
 /// So many calls of two requests are exchanged together at most, or all that follow.
 const MAX_STRETCH: usize = 4;
 /// Exchanges of two that keep the order so much likelier than they would break it are not looked at; a natural logarithm.
@@ -30,15 +28,6 @@ pub(super) enum Change {
     Exchange { key: Key, with: Key, count: usize, between: usize },
 }
 
-/// How much likelier everything is after a change, as natural logarithms.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Gain {
-    /// By what is done when.
-    pub(super) steps: f64,
-    /// As far as that is trusted, and by who could act first.
-    pub(super) total: f64,
-}
-
 impl Change {
     /// Whether the calls that follow stay where they are.
     pub(super) fn is_of_one(&self) -> bool {
@@ -46,15 +35,12 @@ impl Change {
     }
 }
 
-impl Gain {
-    const NEVER: Self = Self { steps: IMPOSSIBLE, total: IMPOSSIBLE };
-}
-
-struct Outcome {
-    one: Key,
-    one_calls: Vec<Key>,
-    other: Key,
-    other_calls: Vec<Key>,
+/// Who has which calls after a change.
+pub(super) struct Outcome {
+    pub(super) one: Key,
+    pub(super) one_calls: Vec<Key>,
+    pub(super) other: Key,
+    pub(super) other_calls: Vec<Key>,
 }
 
 impl Process {
@@ -199,120 +185,9 @@ impl Process {
         rest.all(|&key| self.calls.get(key).is_some_and(|call| call.proof.is_none()))
     }
 
-    /// How much likelier everything is after a change.
-    pub(super) fn gain(&self, change: &Change, memo: &mut Memo<'_>) -> Gain {
-        self.effort.spend(1);
-        let Some(outcome) = self.outcome(change) else { return Gain::NEVER };
-        let Outcome { one, one_calls, other, other_calls } = &outcome;
-        let (Some(first), Some(second)) = (self.parents.get(*one), self.parents.get(*other)) else {
-            return Gain::NEVER;
-        };
-        let mine = match *change {
-            Change::Move { loss, .. } => loss,
-            Change::Exchange { .. } => self.difference(*one, &first.calls, one_calls, memo),
-        };
-        let steps = mine + self.difference(*other, &second.calls, other_calls, memo);
-        let order = self.order_gain(change, &outcome, memo);
-        // Who could act first is not known of those of whom it is not known when they could.
-        let order = if first.is_vague || second.is_vague { order.max(0.0) } else { order };
-        Gain { steps, total: steps + order }
-    }
-
-    /// How much likelier it is that a request made these calls than those that it has now. What it did before they differ is the same.
-    fn difference(&self, parent: Key, now: &[Key], then: &[Key], memo: &mut Memo<'_>) -> f64 {
-        let same = now.iter().zip(then).take_while(|(now, then)| now == then).count();
-        self.likelihood_from(parent, then, same) - memo.likelihood_from(parent, same)
-    }
-
-    /// How much likelier a change is by the order in which those whose calls it changes could act.
-    fn order_gain(&self, change: &Change, outcome: &Outcome, memo: &mut Memo<'_>) -> f64 {
-        let Outcome { one, one_calls, other, other_calls } = outcome;
-        let since = |parent, calls: &[Key], key: Key| {
-            let call = self.calls.get(key)?;
-            let before = calls.iter().position(|&other| other == key).unwrap_or(calls.len());
-            let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made));
-            Some((ready.filter(Ready::is_due)?.since, call.acted()))
-        };
-        let mut now = |parent, key: Key| {
-            let ready = memo.ready(parent, position(self.calls_of(parent), key));
-            Some((ready.filter(Ready::is_due)?.since, self.calls.get(key)?.acted()))
-        };
-        match *change {
-            Change::Exchange { key, with, count, between } => {
-                let (mine, theirs) = (self.calls_of(*one), self.calls_of(*other));
-                let (Some(my), Some(their)) = (now(*one, key), now(*other, with)) else {
-                    return 0.0;
-                };
-                let (as_is, then) = (self.order_of(my, their), self.order_of((my.0, their.1), (their.0, my.1)));
-                // Who is exchanged with one further away is out of order with each of those between, too.
-                let more = between as f64 * (then - as_is).min(0.0);
-                // What follows was waited for by others.
-                let next = |calls: &[Key], key| calls.get(position(calls, key).saturating_add(count)).copied();
-                let after = match (next(mine, key), next(theirs, with)) {
-                    (Some(my_next), Some(their_next)) if self.is_same_kind(my_next, their_next) => {
-                        let order = |mine: &[Key], theirs: &[Key]| {
-                            let (my, their) = (since(*one, mine, my_next), since(*other, theirs, their_next));
-                            my.zip(their).map_or(0.0, |(my, their)| ln_share(self.order_of(my, their)))
-                        };
-                        order(one_calls, other_calls) - order(mine, theirs)
-                    }
-                    _ => 0.0,
-                };
-                ln_share(then) - ln_share(as_is) + more + after
-            }
-            Change::Move { key, .. } => {
-                let Some((mine, at)) = now(*one, key) else { return 0.0 };
-                let Some((theirs, _)) = since(*other, other_calls, key) else { return 0.0 };
-                // Who is not given any gets a later one.
-                let passed = self.passed(key, (*one, mine), (*other, theirs), memo);
-                self.first(theirs, mine, at) + passed
-            }
-        }
-    }
-
-    /// How much less likely it is that `other` makes a call instead of `one`, by those that make the next ones and could before it.
-    /// Of both the request, and since when it could.
-    fn passed(&self, key: Key, one: (Key, Nanos), other: (Key, Nanos), memo: &mut Memo<'_>) -> f64 {
-        let Some(acted) = self.calls.get(key).map(Call::acted) else { return 0.0 };
-        let from = self.recent.partition_point(|&next| self.calls.get(next).is_some_and(|next| next.made <= acted.at));
-        let next = self.recent.range(from..).take(MAX_PASSED_LOOKED_AT).filter(|&&next| self.is_same_kind(next, key));
-        let passed = |&next: &Key| {
-            let call = self.calls.get(next)?;
-            let owner = call.owner.filter(|&owner| owner != one.0 && owner != other.0)?;
-            let theirs = (memo.ready(owner, position(self.calls_of(owner), next))?.since, call.acted());
-            let order = |since| ln_share(self.order_of((since, acted), theirs));
-            Some(order(other.1) - order(one.1))
-        };
-        next.take(MAX_NEIGHBOURS).filter_map(passed).sum::<f64>().min(0.0)
-    }
-
     pub(super) fn is_same_kind(&self, key: Key, other: Key) -> bool {
         let operation = |key| self.calls.get(key).map(|call| call.operation);
         operation(key) == operation(other)
-    }
-
-    /// The likeliest of other ways to whom a call and those around it belong, if it is likelier than what is assumed.
-    pub(super) fn best_change(&self, key: Key, memo: &mut Memo<'_>) -> Option<Change> {
-        let call = self.calls.get(key)?;
-        if call.proof.is_some() || call.decision.is_some() {
-            return None;
-        }
-        let changes = self.changes(key, memo);
-        self.best_of(changes, memo)
-    }
-
-    /// The likeliest of other ways, if it is likelier than what is assumed and changes nothing that was decided.
-    pub(super) fn best_of(&self, changes: Vec<Change>, memo: &mut Memo<'_>) -> Option<Change> {
-        /// Gains below are noise.
-        const WORTH: f64 = 0.01;
-        let mut best = (WORTH, None);
-        for change in changes.into_iter().filter(|change| !self.is_decided(change)) {
-            let gain = self.gain(&change, memo);
-            if gain.total > best.0 {
-                best = (gain.total, Some(change));
-            }
-        }
-        best.1
     }
 
     /// Which calls a request has after a change; `None` if it has no part in it.
@@ -322,7 +197,7 @@ impl Process {
     }
 
     /// Whether a change would change what was decided.
-    fn is_decided(&self, change: &Change) -> bool {
+    pub(super) fn is_decided(&self, change: &Change) -> bool {
         let is_decided = |&key: &Key| self.calls.get(key).is_some_and(|call| call.decision.is_some());
         let rest = |key| {
             let owner = self.calls.get(key).and_then(|call| call.owner);
@@ -354,7 +229,7 @@ impl Process {
     }
 
     /// Who has which calls after a change.
-    fn outcome(&self, change: &Change) -> Option<Outcome> {
+    pub(super) fn outcome(&self, change: &Change) -> Option<Outcome> {
         let by_time = |mut calls: Vec<Key>| {
             calls.sort_by_key(|&key| self.calls.get(key).map(|call| call.made));
             calls
@@ -396,9 +271,4 @@ impl Process {
         }
         Some(found)
     }
-}
-
-/// What a log-odds is as the logarithm of a share.
-fn ln_share(odds: f64) -> f64 {
-    -(-odds).exp().ln_1p()
 }

@@ -6,9 +6,10 @@
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
 //!   answers each request on a thread of its own. [`worker`]: threads that answer what another took for them make their calls.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
-//!   is what a request did when, [`change`] another way to whom calls belong, [`mend`] what an answer says about it, [`company`] what those
-//!   around a call say. [`wait`] knows what waits for which answers, [`order`] who of those that wait for the same acts first,
-//!   [`handover`] what it is worth who sets a thread to work, [`missed`] what was lost and shows by its answer.
+//!   is what a request did when, [`change`] another way to whom calls belong and [`gain`] how much likelier that is, [`mend`] what an
+//!   answer says about it, [`company`] what those around a call say. [`lags`] are how long steps take.
+//!   [`wait`] knows what waits for which answers, [`order`] who of those that wait for the same acts first, [`handover`] what it is worth
+//!   who sets a thread to work, [`missed`] what was lost and shows by its answer.
 //!
 //! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is
 //! linked, and that is counted. The rest waits until the call's span is given away, so that what happens after the call can speak.
@@ -21,8 +22,10 @@ mod align;
 mod change;
 mod company;
 mod decide;
+mod gain;
 mod goroutine;
 mod handover;
+mod lags;
 mod memo;
 mod mend;
 mod missed;

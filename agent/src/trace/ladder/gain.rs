@@ -1,0 +1,142 @@
+//! How much likelier everything is if calls belong to others ([`super::change`]), and the best of such ways.
+
+use super::change::{Change, MAX_NEIGHBOURS, Outcome};
+use super::memo::Memo;
+use super::process::{Call, Process};
+use super::timeline::{IMPOSSIBLE, Ready, position};
+use crate::flow::Nanos;
+use crate::slots::Key;
+
+/// Calls of any kind that are looked through for those that a request would pass.
+const MAX_PASSED_LOOKED_AT: usize = 64;
+
+/// How much likelier everything is after a change, as natural logarithms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gain {
+    /// By what is done when.
+    pub(super) steps: f64,
+    /// As far as that is trusted, and by who could act first.
+    pub(super) total: f64,
+}
+
+impl Gain {
+    const NEVER: Self = Self { steps: IMPOSSIBLE, total: IMPOSSIBLE };
+}
+
+impl Process {
+    /// How much likelier everything is after a change.
+    pub(super) fn gain(&self, change: &Change, memo: &mut Memo<'_>) -> Gain {
+        self.effort.spend(1);
+        let Some(outcome) = self.outcome(change) else { return Gain::NEVER };
+        let Outcome { one, one_calls, other, other_calls } = &outcome;
+        let (Some(first), Some(second)) = (self.parents.get(*one), self.parents.get(*other)) else {
+            return Gain::NEVER;
+        };
+        let mine = match *change {
+            Change::Move { loss, .. } => loss,
+            Change::Exchange { .. } => self.difference(*one, &first.calls, one_calls, memo),
+        };
+        let steps = mine + self.difference(*other, &second.calls, other_calls, memo);
+        let order = self.order_gain(change, &outcome, memo);
+        // Who could act first is not known of those of whom it is not known when they could.
+        let order = if first.is_vague || second.is_vague { order.max(0.0) } else { order };
+        Gain { steps, total: steps + order }
+    }
+
+    /// How much likelier it is that a request made these calls than those that it has now. What it did before they differ is the same.
+    fn difference(&self, parent: Key, now: &[Key], then: &[Key], memo: &mut Memo<'_>) -> f64 {
+        let same = now.iter().zip(then).take_while(|(now, then)| now == then).count();
+        self.likelihood_from(parent, then, same) - memo.likelihood_from(parent, same)
+    }
+
+    /// How much likelier a change is by the order in which those whose calls it changes could act.
+    fn order_gain(&self, change: &Change, outcome: &Outcome, memo: &mut Memo<'_>) -> f64 {
+        let Outcome { one, one_calls, other, other_calls } = outcome;
+        let since = |parent, calls: &[Key], key: Key| {
+            let call = self.calls.get(key)?;
+            let before = calls.iter().position(|&other| other == key).unwrap_or(calls.len());
+            let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made));
+            Some((ready.filter(Ready::is_due)?.since, call.acted()))
+        };
+        let mut now = |parent, key: Key| {
+            let ready = memo.ready(parent, position(self.calls_of(parent), key));
+            Some((ready.filter(Ready::is_due)?.since, self.calls.get(key)?.acted()))
+        };
+        match *change {
+            Change::Exchange { key, with, count, between } => {
+                let (mine, theirs) = (self.calls_of(*one), self.calls_of(*other));
+                let (Some(my), Some(their)) = (now(*one, key), now(*other, with)) else {
+                    return 0.0;
+                };
+                let (as_is, then) = (self.order_of(my, their), self.order_of((my.0, their.1), (their.0, my.1)));
+                // Who is exchanged with one further away is out of order with each of those between, too.
+                let more = between as f64 * (then - as_is).min(0.0);
+                // What follows was waited for by others.
+                let next = |calls: &[Key], key| calls.get(position(calls, key).saturating_add(count)).copied();
+                let after = match (next(mine, key), next(theirs, with)) {
+                    (Some(my_next), Some(their_next)) if self.is_same_kind(my_next, their_next) => {
+                        let order = |mine: &[Key], theirs: &[Key]| {
+                            let (my, their) = (since(*one, mine, my_next), since(*other, theirs, their_next));
+                            my.zip(their).map_or(0.0, |(my, their)| ln_share(self.order_of(my, their)))
+                        };
+                        order(one_calls, other_calls) - order(mine, theirs)
+                    }
+                    _ => 0.0,
+                };
+                ln_share(then) - ln_share(as_is) + more + after
+            }
+            Change::Move { key, .. } => {
+                let Some((mine, at)) = now(*one, key) else { return 0.0 };
+                let Some((theirs, _)) = since(*other, other_calls, key) else { return 0.0 };
+                // Who is not given any gets a later one.
+                let passed = self.passed(key, (*one, mine), (*other, theirs), memo);
+                self.first(theirs, mine, at) + passed
+            }
+        }
+    }
+
+    /// How much less likely it is that `other` makes a call instead of `one`, by those that make the next ones and could before it.
+    /// Of both the request, and since when it could.
+    fn passed(&self, key: Key, one: (Key, Nanos), other: (Key, Nanos), memo: &mut Memo<'_>) -> f64 {
+        let Some(acted) = self.calls.get(key).map(Call::acted) else { return 0.0 };
+        let from = self.recent.partition_point(|&next| self.calls.get(next).is_some_and(|next| next.made <= acted.at));
+        let next = self.recent.range(from..).take(MAX_PASSED_LOOKED_AT).filter(|&&next| self.is_same_kind(next, key));
+        let passed = |&next: &Key| {
+            let call = self.calls.get(next)?;
+            let owner = call.owner.filter(|&owner| owner != one.0 && owner != other.0)?;
+            let theirs = (memo.ready(owner, position(self.calls_of(owner), next))?.since, call.acted());
+            let order = |since| ln_share(self.order_of((since, acted), theirs));
+            Some(order(other.1) - order(one.1))
+        };
+        next.take(MAX_NEIGHBOURS).filter_map(passed).sum::<f64>().min(0.0)
+    }
+
+    /// The likeliest of other ways to whom a call and those around it belong, if it is likelier than what is assumed.
+    pub(super) fn best_change(&self, key: Key, memo: &mut Memo<'_>) -> Option<Change> {
+        let call = self.calls.get(key)?;
+        if call.proof.is_some() || call.decision.is_some() {
+            return None;
+        }
+        let changes = self.changes(key, memo);
+        self.best_of(changes, memo)
+    }
+
+    /// The likeliest of other ways, if it is likelier than what is assumed and changes nothing that was decided.
+    pub(super) fn best_of(&self, changes: Vec<Change>, memo: &mut Memo<'_>) -> Option<Change> {
+        /// Gains below are noise.
+        const WORTH: f64 = 0.01;
+        let mut best = (WORTH, None);
+        for change in changes.into_iter().filter(|change| !self.is_decided(change)) {
+            let gain = self.gain(&change, memo);
+            if gain.total > best.0 {
+                best = (gain.total, Some(change));
+            }
+        }
+        best.1
+    }
+}
+
+/// What a log-odds is as the logarithm of a share.
+fn ln_share(odds: f64) -> f64 {
+    -(-odds).exp().ln_1p()
+}

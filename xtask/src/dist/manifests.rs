@@ -60,10 +60,18 @@ const GOOD: &[(&[&str], &[&str])] = &[
         &["priorityClass.create=false", "serviceAccount.create=false", "rbac.create=false"],
         &["serviceAccountName: default"],
     ),
+    (
+        &[
+            "minReadySeconds=5",
+            "updateStrategy.rollingUpdate.maxSurge=0",
+            "updateStrategy.rollingUpdate.maxUnavailable=1",
+        ],
+        &["minReadySeconds: 5"],
+    ),
     (&["restartOnChange=true", "config.log.filter=debug"], &["wirespan.io/config-sum: ", "filter: debug"]),
 ];
 
-/// Values that the schema refuses.
+/// Values that the schema refuses, or the chart.
 const BAD: &[&str] = &[
     "sleep=1",
     "kernel=old",
@@ -71,6 +79,7 @@ const BAD: &[&str] = &[
     "config.connections.report=loud",
     "capabilities.extra={CAP_X}",
     "health.port=0",
+    "minReadySeconds=5",
 ];
 
 /// Writes the manifests.
@@ -104,7 +113,7 @@ pub(crate) fn check(steps: &mut Steps) -> Result<()> {
     );
     for value in BAD {
         let taken = succeeds(rendering(&helm, KUBERNETES, &[value]).stderr(std::process::Stdio::null()));
-        ensure!(!taken, "the schema takes {value}");
+        ensure!(!taken, "the chart takes {value}");
     }
     let kept = fs::read_to_string(workspace::root().join(MANIFESTS)).with_context(|| MANIFESTS.to_owned())?;
     if kept != plain(&default) {

@@ -43,7 +43,7 @@ pub struct Way {
     pub left: u32,
     /// Whether `next_seq` means something.
     pub known: u16,
-    /// Whether bytes before `next_seq` are known to be missing: they may still come.
+    /// What is missing before `next_seq`, as a [`hole`].
     pub hole: u16,
     /// Whether payload passed this way last.
     pub last: u32,
@@ -51,6 +51,16 @@ pub struct Way {
 
 impl Way {
     const NEW: Self = Self { offset: 0, time_ns: 0, next_seq: 0, left: 0, known: 0, hole: 0, last: 0 };
+}
+
+/// What is missing of a direction because others overtook it. It comes again, unless the connection ends.
+pub mod hole {
+    /// Nothing.
+    pub const NONE: u16 = 0;
+    /// Bytes that would not have been copied: there is nothing to wait for.
+    pub const BODY: u16 = 1;
+    /// Bytes of which some would have been copied.
+    pub const HEAD: u16 = 2;
 }
 
 /// No task is known.

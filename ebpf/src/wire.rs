@@ -22,7 +22,7 @@ use crate::{
     packet::{Packet, headers},
     settings::setting,
     socket::LISTEN,
-    state::{self, NOBODY, State, Way},
+    state::{self, NOBODY, State, Way, hole},
 };
 
 /// Let the packet pass, always.
@@ -52,6 +52,8 @@ struct New {
     seq: u32,
     offset: u64,
     flags: u32,
+    /// It is, or may be, the part of a message that was to be copied, and others have overtaken it.
+    fills: bool,
 }
 
 #[inline(always)]
@@ -148,8 +150,14 @@ fn segment<const EGRESS: bool>(
         // A segment record without payload carries both offsets and times: it is a report.
         (0, 0)
     } else {
-        let captured = new.len.min(way::<EGRESS>(state).left);
-        way::<EGRESS>(state).left -= captured;
+        // What overtook a head has used up what may be copied, and was not what it was meant for.
+        let captured = if new.fills {
+            new.len.min(state.budget(EGRESS))
+        } else {
+            let captured = new.len.min(way::<EGRESS>(state).left);
+            way::<EGRESS>(state).left -= captured;
+            captured
+        };
         if captured == 0 && packet.flags & PSH == 0 && !fin {
             // In the middle of a body. The next record shows how much there was.
             way::<EGRESS>(state).time_ns = kernel::now();
@@ -204,15 +212,22 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
     if ahead >= 0 {
         let offset = way.offset + u64::from(ahead as u32);
         let mut flags = 0;
-        if !EGRESS && (ahead > 0 || way.hole != 0) {
-            way.hole = u16::from(expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0);
-            if way.hole != 0 {
+        if !EGRESS && (ahead > 0 || way.hole != hole::NONE) {
+            let missing = expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0;
+            way.hole = if !missing {
+                hole::NONE
+            } else if way.last == 0 || (way.hole == hole::NONE && way.left > 0) {
+                hole::HEAD
+            } else {
+                way.hole.max(hole::BODY)
+            };
+            if way.hole == hole::HEAD {
                 flags |= segment::AHEAD;
             }
         }
         way.next_seq = end;
         way.offset = offset + u64::from(packet.len);
-        return Some(New { skip: 0, len: packet.len, seq, offset, flags });
+        return Some(New { skip: 0, len: packet.len, seq, offset, flags, fills: false });
     }
     // Behind what was seen: an overlap, a repetition, or what fills a hole.
     let behind = ahead.unsigned_abs();
@@ -222,7 +237,7 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
         way.offset += u64::from(len);
         let seq = way.next_seq;
         way.next_seq = end;
-        return Some(New { skip: behind, len, seq, offset, flags: 0 });
+        return Some(New { skip: behind, len, seq, offset, flags: 0, fills: false });
     }
     if !EGRESS && packet.len > 0 {
         let expected = expected(sk, way.next_seq);
@@ -232,11 +247,18 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
             let skip = packet.len - len;
             let seq = seq.wrapping_add(skip);
             let offset = way.offset.wrapping_sub(u64::from(way.next_seq.wrapping_sub(seq)));
-            return Some(New { skip, len, seq, offset, flags: segment::AHEAD });
+            return Some(New { skip, len, seq, offset, flags: segment::AHEAD, fills: true });
         }
     }
     // A keep-alive or window probe, or a repeated FIN: of no interest. A first FIN stands right at the end.
-    (fin && end == way.next_seq).then_some(New { skip: 0, len: 0, seq: end, offset: way.offset, flags: 0 })
+    (fin && end == way.next_seq).then_some(New {
+        skip: 0,
+        len: 0,
+        seq: end,
+        offset: way.offset,
+        flags: 0,
+        fills: false,
+    })
 }
 
 /// What the socket expects next from its peer.
@@ -256,7 +278,7 @@ fn expected(sk: *mut bpf_sock, otherwise: u32) -> u32 {
 fn at_listener(skb: *mut __sk_buff, packet: &Packet) {
     let syn = packet.flags & SYN != 0;
     let seq = if syn { packet.seq.wrapping_add(1) } else { packet.seq };
-    let new = New { skip: 0, len: packet.len, seq, offset: 0, flags: 0 };
+    let new = New { skip: 0, len: packet.len, seq, offset: 0, flags: 0, fills: false };
     let mut flags = segment::LISTENER | segment::TURN | segment::PASSIVE;
     if syn {
         flags |= segment::SYN;

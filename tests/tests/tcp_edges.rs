@@ -183,6 +183,38 @@ fn lost_and_reordered_segments_change_nothing_but_the_count_of_retransmissions()
     }
 }
 
+/// A response of which every segment is a packet of its own, and the first, with its head, is lost so many times.
+fn overtake(port: u16, network: &str, body: usize, losses: u64) {
+    agent();
+    let (here, there) = (Namespace::new("unlucky"), Namespace::new("unlucky"));
+    let [left, right] = ["1", "2"].map(|host| format!("{network}.{host}"));
+    let devices = netns::join(&here, &format!("{left}/24"), &there, &format!("{right}/24"));
+    there.ip(&["link", "set", "dev", &devices[1], "gso_max_segs", "1"]);
+    let lose = format!("meta l4proto tcp meta length > 1000 numgen inc mod 1000 < {losses} drop");
+    here.nft("type filter hook prerouting priority -300", &[&lose]);
+    let listener = there.listen(format!("{right}:{port}").parse().expect("an address"));
+    let address = listener.local_addr().expect("it is bound");
+    let mut wire = Wire::through(&listener, || here.run(|| TcpStream::connect(address)));
+    wire.exchange(get("/unlucky"), ok(&"r".repeat(body)));
+    wire.exchange(get("/unlucky/after"), ok("x"));
+    assert!(there.counter("Tcp/RetransSegs") >= losses, "it was not lost: the rule does not work here");
+    assert!(here.counter("TcpExt/TCPOFOQueue") > 0, "nothing was overtaken");
+    check(port, "/unlucky", 200, 0, body as i64);
+    check(port, "/unlucky/after", 200, 0, 1);
+}
+
+#[test]
+fn a_head_that_is_lost_again_and_again_is_waited_for() {
+    // The other segment is too short to be lost.
+    overtake(5008, "10.96.0", 1_850, 5);
+}
+
+#[test]
+fn a_head_that_a_long_body_overtakes_is_read() {
+    // More than is copied of a message comes before its head.
+    overtake(5009, "10.97.0", 13_000, 1);
+}
+
 #[test]
 fn duplicated_segments_are_seen_once() {
     agent();

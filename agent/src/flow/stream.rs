@@ -50,6 +50,8 @@ pub(super) struct Stream {
     /// What they cost.
     held_bytes: usize,
     finished: bool,
+    /// Bytes were left out on purpose since the other direction spoke: what is missing from here on is not copied either.
+    spent: bool,
 }
 
 #[derive(Debug)]
@@ -91,14 +93,15 @@ impl Stream {
             if self.finished {
                 return;
             }
-            if piece.ahead && Held::cost(piece) <= room {
+            let misses = piece.ahead && !(self.held.is_empty() && self.spent && piece.head.is_empty() && !piece.turn);
+            if misses && Held::cost(piece) <= room {
                 self.hold(piece);
                 return;
             }
-            // Either there is no room to wait, or the kernel says that nothing is missing here: what lies between was
-            // left out on purpose, also in front of pieces that still wait.
-            self.release_below(piece.offset, piece.ahead, sink);
-            self.skip_to(piece.offset, piece.time, piece.ahead, sink);
+            // Either there is no room to wait, or nothing is missing here: what lies between was left out on purpose, also
+            // in front of pieces that still wait.
+            self.release_below(piece.offset, misses, sink);
+            self.skip_to(piece.offset, piece.time, misses, sink);
         }
         self.deliver(piece, sink);
         self.drain(sink);
@@ -142,7 +145,13 @@ impl Stream {
 
     /// Delivers what no longer has to wait.
     fn drain(&mut self, sink: &mut impl Sink) {
-        while self.held.first().is_some_and(|held| held.offset <= self.pos) {
+        while let Some(first) = self.held.first() {
+            if first.offset > self.pos {
+                if !self.spent || first.head_len > 0 || first.turn {
+                    return;
+                }
+                self.skip_to(first.offset, first.time, false, sink);
+            }
             self.deliver_first(sink);
         }
     }
@@ -177,6 +186,7 @@ impl Stream {
             sink.turned();
         }
         let uncopied = piece.len - (piece.head.len() + piece.tail.len()) as u64;
+        self.spent = uncopied > 0 || (self.spent && !piece.turn);
         self.emit(&mut old, Chunk::Bytes(piece.head), piece.time, sink);
         self.emit(&mut old, Chunk::Gap(uncopied), piece.time, sink);
         self.emit(&mut old, Chunk::Bytes(piece.tail), piece.time, sink);
@@ -196,6 +206,8 @@ impl Stream {
         }
         if lost {
             sink.hole(len);
+        } else {
+            self.spent = true;
         }
         self.emit(&mut 0, Chunk::Gap(len), time, sink);
     }

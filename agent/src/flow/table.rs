@@ -18,9 +18,11 @@ use super::record::Record;
 use super::{Consumer, Cookie, Ending, Nanos};
 use crate::ledger::{Count, Ledger};
 
-/// How long bytes wait for others that they overtook. Longer than the first retransmission over any usual path (200 ms
-/// and a round trip), short enough that a span is not late.
-const HOLD_NS: u64 = 500_000_000;
+/// How long bytes wait for others that they overtook. Longer than five retransmissions of the same bytes one after the
+/// other (200 + 400 + ... + 3200 ms): the kernel says that they are missing, so they come, unless the connection ends. Only
+/// where the record of their coming was lost is it waited so long for nothing, and then only as long as no byte after them
+/// or answer shows that they came.
+const HOLD_NS: u64 = 10_000_000_000;
 /// From something seen of a connection to its refresh, at most.
 const ACTIVE_REFRESH_NS: u64 = 1_000_000_000;
 /// Between two refreshes of an idle connection, so that long ones can be reported while they live.

@@ -120,6 +120,29 @@ fn what_overtook_others_waits_for_them() {
 }
 
 #[test]
+fn what_would_not_have_been_copied_is_not_waited_for() {
+    let head = Piece { len: 9, turn: true, ..piece(1, 0, b"head") };
+    let end = |time, offset| Piece { len: 3, tail: b"z", ..ahead(time, offset, b"") };
+    // Everything that is copied of a message has come: what is missing of its body changes nothing.
+    check(&[head, end(2, 20)], |_, _| {}, &["0 turn", "0@1 head", "4@1 gap 5", "9@2 gap 11", "20@2 gap 2", "22@2 z"]);
+    // The head comes last: then the end of the body waits no longer than what came of its beginning.
+    let body = Piece { len: 7, turn: true, ..ahead(1, 4, b"bo") };
+    let late = piece(3, 0, b"head");
+    check(
+        &[body, end(2, 20), late],
+        |_, _| {},
+        &["0@3 head", "4 turn", "4@3 bo", "6@3 gap 5", "11@3 gap 9", "20@3 gap 2", "22@3 z"],
+    );
+    // Of this message nothing was left out yet, and what the next one lacks is its head.
+    check(&[piece(1, 0, b"head"), end(2, 20)], |_, _| {}, &["0@1 head"]);
+    let next = Piece { turn: true, ..end(3, 24) };
+    check(&[head, next], |_, _| {}, &["0 turn", "0@1 head", "4@1 gap 5"]);
+    let fin = Piece { fin: true, ..ahead(2, 20, b"") };
+    check(&[piece(1, 0, b"head"), fin], |_, _| {}, &["0@1 head"]);
+    check(&[head, fin], |_, _| {}, &["0 turn", "0@1 head", "4@1 gap 5", "9@2 gap 11", "end@2"]);
+}
+
+#[test]
 fn a_hole_that_is_given_up_is_counted() {
     let late = ahead(9, 7, b"h");
     check(

@@ -167,9 +167,9 @@ fn bytes_wait_for_others_until_time_a_turn_or_the_end() {
     let early = seg(1).at(3, b"def").time(MS).flags(segment::AHEAD).bytes();
     let forced = ["1 In 0@1000000 gap 3", "1 In 3@1000000 def"];
 
-    let mut timed = run(&[early.clone(), build::tick(500 * MS)]);
+    let mut timed = run(&[early.clone(), build::tick(10_000 * MS)]);
     assert!(timed.log.events.is_empty());
-    timed.push(&[build::tick(501 * MS)]);
+    timed.push(&[build::tick(10_001 * MS)]);
     assert_eq!(timed.log.events, forced);
     assert_eq!((timed.ledger.counted(Count::Holes), timed.ledger.counted(Count::HoleBytes)), (1, 3));
 
@@ -184,9 +184,9 @@ fn bytes_wait_for_others_until_time_a_turn_or_the_end() {
 fn each_direction_waits_for_its_own_time() {
     let early = seg(1).at(3, b"def").time(MS).flags(segment::AHEAD);
     let other = seg(1).out().at(1, b"b").time(100 * MS).flags(segment::AHEAD);
-    let mut run = run(&[early.bytes(), other.bytes(), build::tick(501 * MS)]);
+    let mut run = run(&[early.bytes(), other.bytes(), build::tick(10_001 * MS)]);
     assert_eq!(run.log.events, ["1 In 0@1000000 gap 3", "1 In 3@1000000 def"]);
-    run.push(&[build::tick(600 * MS)]);
+    run.push(&[build::tick(10_100 * MS)]);
     assert_eq!(run.log.events[2..], ["1 Out 0@100000000 gap 1", "1 Out 1@100000000 b"]);
 }
 

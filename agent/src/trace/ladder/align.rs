@@ -8,7 +8,7 @@
 //! that followed. What remains of the alternatives in the end is how unsure the link is.
 
 use super::change::{Change, MAX_COMPARED};
-use super::evidence::{Doubt, Evidence};
+use super::evidence::{Doubt, Evidence, NEXT};
 use super::memo::Memo;
 use super::order::Acted;
 use super::plan::ANSWER;
@@ -196,7 +196,7 @@ impl Process {
             odds += STRANGE;
         }
         // What follows from earlier links is not surer than that.
-        odds += parent.calls[..at].iter().map(|&before| self.doubt_from(before)).sum::<f64>();
+        odds += self.doubt_from(&parent.calls[..at]);
         let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
         let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
         // Where callers wait, what a request did in the end shows whether it was the one; and who was given a call before that was
@@ -229,24 +229,32 @@ impl Process {
         let step = self.step(call, (owner, &parent.calls[..at]), &ready);
         // The less usual a step is, the likelier there is something else to it.
         let surprise = self.plans.surprise(ready.history, &step, self.trust()).unwrap_or(0.0) - USUAL_SPREAD;
-        let (mut alone, mut together, mut memo) = (0.0, 0.0, Memo::new(self));
+        let (mut others, mut alone, mut after, mut memo) = (0.0, 0.0, [0.0; NEXT], Memo::new(self));
         for change in self.changes(key, &mut memo) {
             let odds = self.gain(&change, &mut memo).total.min(0.0).exp();
-            *if change.is_of_one() { &mut alone } else { &mut together } += odds;
+            others += odds;
+            match change.moved() {
+                1 => alone += odds,
+                moved => after.iter_mut().take(moved - 1).for_each(|after| *after += odds),
+            }
         }
         let nobodys = (memo.loss(owner, at) + self.nobodys(call)).exp();
-        let here = DOUBT * (SURPRISE * surprise.max(0.0)).exp() + alone + together + nobodys;
-        Some(Doubt { here, after: together + ALONE * alone })
+        let here = DOUBT * (SURPRISE * surprise.max(0.0)).exp() + others + nobodys;
+        Some(Doubt { here, after: after.map(|after| after + ALONE * alone) })
     }
 
-    /// What an earlier call of the same request casts doubt on.
-    fn doubt_from(&self, before: Key) -> f64 {
-        let Some(call) = self.calls.get(before) else { return 0.0 };
-        match (call.proof, call.doubt) {
-            (Some(_), _) => 0.0,
-            (None, Some(doubt)) => doubt.after,
-            (None, None) => self.doubt(before).map_or(0.0, |doubt| doubt.after),
-        }
+    /// What those before it cast on the next call of a request.
+    fn doubt_from(&self, calls: &[Key]) -> f64 {
+        let doubt = |(distance, &before): (usize, &Key)| {
+            let Some(call) = self.calls.get(before) else { return 0.0 };
+            let doubt = match (call.proof, call.doubt) {
+                (Some(_), _) => None,
+                (None, Some(doubt)) => Some(doubt),
+                (None, None) => self.doubt(before),
+            };
+            doubt.map_or(0.0, |doubt| doubt.after[distance.min(NEXT - 1)])
+        };
+        calls.iter().rev().enumerate().map(doubt).sum()
     }
 
     /// How much counts of what speaks for or against.

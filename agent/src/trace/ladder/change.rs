@@ -29,9 +29,13 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Whether the calls that follow stay where they are.
-    pub(super) fn is_of_one(&self) -> bool {
-        matches!(self, Self::Move { and_all_after: false, .. } | Self::Exchange { count: 1, .. })
+    /// How many calls of a request it moves, from the one that it is about on.
+    pub(super) const fn moved(&self) -> usize {
+        match *self {
+            Self::Move { and_all_after: false, .. } => 1,
+            Self::Move { .. } => usize::MAX,
+            Self::Exchange { count, .. } => count,
+        }
     }
 }
 
@@ -180,7 +184,7 @@ impl Process {
     }
 
     /// Whether nothing is proven about a call and those after it.
-    fn is_free_from(&self, calls: &[Key], key: Key) -> bool {
+    pub(super) fn is_free_from(&self, calls: &[Key], key: Key) -> bool {
         let mut rest = calls.iter().skip_while(|&&other| other != key);
         rest.all(|&key| self.calls.get(key).is_some_and(|call| call.proof.is_none()))
     }
@@ -215,16 +219,20 @@ impl Process {
 
     pub(super) fn apply(&mut self, change: Change) {
         let Some(Outcome { one, one_calls, other, other_calls }) = self.outcome(&change) else { return };
-        for (parent, calls) in [(one, one_calls), (other, other_calls)] {
-            for &key in &calls {
-                if let Some(call) = self.calls.get_mut(key) {
-                    call.owner = Some(parent);
-                }
+        self.hold(one, one_calls);
+        self.hold(other, other_calls);
+    }
+
+    /// From now on a request has these calls.
+    pub(super) fn hold(&mut self, parent: Key, calls: Vec<Key>) {
+        for &key in &calls {
+            if let Some(call) = self.calls.get_mut(key) {
+                call.owner = Some(parent);
             }
-            if let Some(parent) = self.parents.get_mut(parent) {
-                parent.calls = calls;
-                parent.plain.set(None);
-            }
+        }
+        if let Some(parent) = self.parents.get_mut(parent) {
+            parent.calls = calls;
+            parent.plain.set(None);
         }
     }
 

@@ -15,7 +15,9 @@ const MAX_LOOKED_AT: usize = 64;
 /// Where others are strange, what speaks against a link beyond the usual doubt weighs so many times as much.
 const AMONG_STRANGERS: f64 = 8.0;
 /// For each of the others that is not linked for want of certainty, what speaks against a link weighs so many times more.
-const AMONG_UNSURE: f64 = 2.0;
+const AMONG_UNSURE: f64 = 0.5;
+/// The same where others are strange: then it is not only which of two is whose.
+const AMONG_UNSURE_AND_STRANGE: f64 = 2.0;
 
 impl Process {
     /// How sure a link is, by what became of those around it.
@@ -28,12 +30,12 @@ impl Process {
             _ if self.is_nobody_elses(call) => 0.0,
             unsure => odds * unsure as f64,
         };
-        let strange = match self.strange_company(key) {
-            Some(0) if self.may_have_missed(call.made) => STRANGE,
-            Some(_) => (AMONG_STRANGERS - 1.0) * (odds - DOUBT).max(0.0),
-            None => 0.0,
+        let (strange, among_unsure) = match self.strange_company(key) {
+            Some(0) if self.may_have_missed(call.made) => (STRANGE, AMONG_UNSURE_AND_STRANGE),
+            Some(_) => ((AMONG_STRANGERS - 1.0) * (odds - DOUBT).max(0.0), AMONG_UNSURE_AND_STRANGE),
+            None => (0.0, AMONG_UNSURE),
         };
-        let odds = odds + strange + AMONG_UNSURE * unsure;
+        let odds = odds + strange + among_unsure * unsure;
         1.0 / (1.0 + odds)
     }
 

@@ -30,6 +30,10 @@ pub struct Decision {
 pub(super) struct Doubt {
     /// Against this link.
     pub(super) here: f64,
-    /// Against those that follow from it.
-    pub(super) after: f64,
+    /// Against those of the next calls of the same request, by what would take them along: the first of them, the second, and so on;
+    /// the last number stands for all that are further away, too.
+    pub(super) after: [f64; NEXT],
 }
+
+/// Calls after one that are told apart by what casts doubt on them.
+pub(super) const NEXT: usize = 4;

@@ -122,17 +122,30 @@ impl Process {
     }
 
     /// The likeliest of other ways, if it is likelier than what is assumed and changes nothing that was decided.
+    ///
+    /// Who could act first says little where others have what is not theirs. So what is plain is not given up for it, unless something
+    /// else becomes plain by that, or what is plain may be a mistake because something was not seen.
     pub(super) fn best_of(&self, changes: Vec<Change>, memo: &mut Memo<'_>) -> Option<Change> {
         /// Gains below are noise.
         const WORTH: f64 = 0.01;
-        let mut best = (WORTH, None);
-        for change in changes.into_iter().filter(|change| !self.is_decided(change)) {
-            let gain = self.gain(&change, memo);
-            if gain.total > best.0 {
-                best = (gain.total, Some(change));
-            }
-        }
-        best.1
+        let undecided = changes.into_iter().filter(|change| !self.is_decided(change));
+        let mut better: Vec<_> = undecided
+            .map(|change| (self.gain(&change, memo).total, change))
+            .filter(|&(gain, _)| gain > WORTH)
+            .collect();
+        better.sort_by(|one, other| other.0.total_cmp(&one.0));
+        let may_change_all = self.may_have_missed(self.last_used);
+        better.into_iter().map(|(_, change)| change).find(|change| may_change_all || self.keeps_plain(change))
+    }
+
+    /// Whether no fewer of the requests whose calls it changes are plain after a change.
+    pub(super) fn keeps_plain(&self, change: &Change) -> bool {
+        let Some(Outcome { one, one_calls, other, other_calls }) = self.outcome(change) else { return false };
+        let now = usize::from(self.is_plain(one)) + usize::from(self.is_plain(other));
+        let then = || {
+            [(one, one_calls), (other, other_calls)].iter().filter(|(of, calls)| self.is_plain_with(*of, calls)).count()
+        };
+        now == 0 || then() >= now
     }
 }
 

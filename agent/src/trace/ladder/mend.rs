@@ -4,6 +4,9 @@
 //! In a full pool whoever is given another's place keeps it, and those behind it are each given the next one's, as long as the queue
 //! does not become empty. What is compared with the neighbours of a call ([`super::change`]) does not find that: who has the call may be
 //! far behind. The answers find it one by one.
+//!
+//! Where a process was held up and three or more were mixed up, who has the call can often not have what this one has: it was read
+//! later. Then a third one may have it that in turn has what that one should have.
 
 use super::change::{Change, MAX_COMPARED};
 use super::memo::Memo;
@@ -17,6 +20,10 @@ const JUST_BEFORE_NS: u64 = 4_000_000;
 const MAX_TRIED: usize = 6;
 /// Calls of any kind that are looked through for them.
 const MAX_LOOKED_AT: usize = 256;
+/// What a request did must be so much likelier if it has another's calls for a third one to be looked for; a natural logarithm.
+const LIKELIER: f64 = 2.0;
+/// Calls whose owners are tried as the third of a round: so many before and after each of two.
+const MAX_NEAR: usize = 4;
 
 impl Process {
     /// A request was answered: if it is not plain what it did, takes the call that was answered just before from whoever has it.
@@ -29,9 +36,86 @@ impl Process {
         let mut changes: Vec<Change> = calls.iter().flat_map(|&key| self.takings(parent, key, &mut memo)).collect();
         // What such requests were never seen to do is not made up for the sake of an answer.
         changes.retain(|change| self.are_known(parent, &self.calls_after(change, parent).unwrap_or_default()));
-        if let Some(change) = self.best_of(changes, &mut memo) {
+        if let Some(change) = self.best_of(changes.clone(), &mut memo) {
             self.apply(change);
+            return;
         }
+        // Where something was not seen it is not said that all calls have an owner.
+        let round = if self.may_have_missed(self.last_used) { None } else { self.best_round(parent, &changes) };
+        round.into_iter().flatten().for_each(|change| self.apply(change));
+    }
+
+    /// The best way in which a request takes all that another has from some call on, which takes that of a third one, which takes its own:
+    /// as two exchanges, one after the other. Only what makes much of the request itself is worth the effort.
+    fn best_round(&mut self, parent: Key, takings: &[Change]) -> Option<[Change; 2]> {
+        let now = self.likelihood_from(parent, self.calls_of(parent), 0);
+        let mut best = (0.0, None);
+        for &taking in takings {
+            let Change::Exchange { key, with, count: usize::MAX, .. } = taking else { continue };
+            let then = self.calls_after(&taking, parent).map(|calls| self.likelihood_from(parent, &calls, 0));
+            if then.is_none_or(|then| then < now + LIKELIER) || self.is_decided(&taking) {
+                continue;
+            }
+            let owner = self.calls.get(with).and_then(|call| call.owner);
+            for third in self.near(key, with) {
+                let theirs = self.calls.get(third).and_then(|call| call.owner);
+                let Some(theirs) = theirs.filter(|&theirs| theirs != parent && Some(theirs) != owner) else { continue };
+                let round = [(key, third), (third, with)].map(|(key, with)| self.exchange_of_all(key, with));
+                let gain = self.gain_of_both([parent, theirs], round);
+                if gain.is_some_and(|gain| gain > best.0) {
+                    best = (gain.unwrap_or_default(), Some(round));
+                }
+            }
+        }
+        best.1
+    }
+
+    fn exchange_of_all(&self, key: Key, with: Key) -> Change {
+        Change::Exchange { key, with, count: usize::MAX, between: self.between(key, with) }
+    }
+
+    /// How much likelier everything is after two changes, of which the first one changes the calls of these two; `None` if anything of
+    /// that was decided or is proven.
+    fn gain_of_both(&mut self, changed: [Key; 2], [first, second]: [Change; 2]) -> Option<f64> {
+        if self.is_decided(&first) || !self.is_free(&first) || !self.is_free(&second) {
+            return None;
+        }
+        let gain = |process: &Self, change| process.gain(change, &mut Memo::new(process)).total;
+        let before = gain(self, &first);
+        let held = changed.map(|parent| (parent, self.calls_of(parent).to_vec()));
+        self.apply(first);
+        let both = before + gain(self, &second);
+        held.into_iter().for_each(|(parent, calls)| self.hold(parent, calls));
+        Some(both)
+    }
+
+    /// Whether nothing is proven of what an exchange moves.
+    fn is_free(&self, change: &Change) -> bool {
+        let Change::Exchange { key, with, .. } = *change else { return false };
+        [key, with].into_iter().all(|key| {
+            let owner = self.calls.get(key).and_then(|call| call.owner);
+            owner.is_some_and(|owner| {
+                self.calls_of(owner).len() <= MAX_COMPARED && self.is_free_from(self.calls_of(owner), key)
+            })
+        })
+    }
+
+    /// Calls of the same kind as two, made just before or after one of them.
+    fn near(&self, one: Key, other: Key) -> Vec<Key> {
+        let made = |key| self.calls.get(key).map(|call| call.made);
+        let mut found = Vec::new();
+        for center in [one, other] {
+            let at = self.recent.partition_point(|&key| made(key) < made(center));
+            let alike = |key: &&Key| **key != one && **key != other && self.is_same_kind(**key, one);
+            let before = self.recent.range(..at).rev().take(MAX_LOOKED_AT).filter(alike).take(MAX_NEAR);
+            let after = self.recent.range(at..).take(MAX_LOOKED_AT).filter(alike).take(MAX_NEAR);
+            for &key in before.chain(after) {
+                if !found.contains(&key) {
+                    found.push(key);
+                }
+            }
+        }
+        found
     }
 
     /// Calls of others that were answered just before a request was, the latest first.

@@ -1,7 +1,7 @@
 //! What a request could do when, and how likely it is that it did what it is said to have done.
 
 use super::plan::{ANSWER, History, Idle, Step};
-use super::process::{Call, Cause, MAX_FAN_OUT, Parent, Process};
+use super::process::{Call, Cause, MAX_FAN_OUT, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -150,19 +150,23 @@ impl Process {
         {
             return is_plain;
         }
-        let is_plain = self.looks_plain(parent, request);
+        let is_plain = self.is_plain_with(parent, &request.calls);
         request.plain.set(Some((self.lessons, is_plain)));
         is_plain
     }
 
-    fn looks_plain(&self, parent: Key, request: &Parent) -> bool {
-        let Some(answered) = request.answered else { return false };
-        let Some(ready) = self.ready_at(parent, &request.calls, ANSWER, Some(answered)) else { return false };
+    /// Whether it would be, if it had these calls.
+    pub(super) fn is_plain_with(&self, parent: Key, calls: &[Key]) -> bool {
+        let answered = self.parents.get(parent).and_then(|request| request.answered);
+        let Some((answered, ready)) =
+            answered.and_then(|at| Some((at, self.ready_at(parent, calls, ANSWER, Some(at))?)))
+        else {
+            return false;
+        };
         let surprise = self.plans.surprise(ready.history, &answer(answered, &ready), self.trust());
         let spread = if self.has_many_callers() { PLAIN_SPREAD_THREADS } else { PLAIN_SPREAD };
-        let rarity = self.rarity(parent, &request.calls, &ready);
-        surprise.is_some_and(|surprise| surprise - rarity < spread * self.trust())
-            && self.are_known(parent, &request.calls)
+        let rarity = self.rarity(parent, calls, &ready);
+        surprise.is_some_and(|surprise| surprise - rarity < spread * self.trust()) && self.are_known(parent, calls)
     }
 
     /// Whether such requests were seen to make each of these calls after those before it, when their answers were there.

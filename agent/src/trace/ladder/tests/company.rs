@@ -15,7 +15,12 @@ fn a_link_beside_calls_that_are_unsure_is_doubted() {
     for other in others {
         process.decided(other.key, Decision::default());
     }
-    assert!(process.doubted(last.key, 0.98) < SURE, "nobody knows whose the others are");
+    let among_unsure = process.doubted(last.key, 0.97);
+    assert!(among_unsure < SURE, "nobody knows whose the others are");
+    let owner = process.calls.get(others[0].key).and_then(|call| call.owner);
+    process.give(others[0].key, None);
+    assert!(process.doubted(last.key, 0.97) < among_unsure, "and one of them is nobody's");
+    process.give(others[0].key, owner);
     for other in others {
         process.calls.get_mut(other.key).expect("it is kept").strength = Some(0.99);
     }

@@ -1,6 +1,7 @@
 //! What an answer says about calls that were taken for another's.
 
 use super::*;
+use crate::trace::ladder::change::Change;
 
 fn owner(world: &World, call: Handle) -> Option<Key> {
     world.ladder.processes[&TGID].calls.get(call.key).and_then(|call| call.owner)
@@ -28,6 +29,54 @@ fn an_answer_takes_back_its_call_from_who_is_far_behind() {
     assert_eq!(owner(&world, call), Some(requests[11].handle.key));
     world.answer(requests[0], 200 * S + 44 * MS + 100 * US);
     assert_eq!(owner(&world, call), Some(requests[0].handle.key));
+}
+
+#[test]
+fn an_answer_sorts_three_out_that_were_mixed_up() {
+    let mut world = World::taught(100);
+    let at = 200 * S;
+    // The first was held up: the others made their calls before it. Each is given the call of the next one.
+    let (one, two) = (world.request(1, at), world.request(1, at + MS));
+    let second = world.call(Some(two), 1, at + 2 * MS, "/a/1");
+    let three = world.request(1, at + 3 * MS);
+    let third = world.call(Some(three), 1, at + 4 * MS, "/a/1");
+    let first = world.call(Some(one), 1, at + 5 * MS, "/a/1");
+    world.hear(first, 1, at + 9 * MS);
+    let last = world.call(Some(one), 1, at + 9 * MS + 100 * US, "/b/1");
+    world.hear(last, 1, at + 13 * MS);
+    let process = world.ladder.processes.get_mut(&TGID).expect("it answers requests");
+    for (call, request) in [(second, one), (third, two), (first, three), (last, three)] {
+        process.give(call.key, Some(request.handle.key));
+    }
+    // The last one can't take the call of the first: that was made before it came.
+    process.parents.get_mut(one.handle.key).expect("it is open").answered = Some(Nanos(at + 13 * MS + 100 * US));
+    process.mend(one.handle.key);
+    let owners = [first, last, second, third].map(|call| owner(&world, call));
+    assert_eq!(owners, [one, one, two, three].map(|request| Some(request.handle.key)));
+}
+
+#[test]
+fn what_is_plain_is_not_given_up_for_what_is_not() {
+    let mut world = World::taught(100);
+    let at = 200 * S;
+    let requests = [world.request(1, at), world.request(1, at + MS)];
+    let mut last = Vec::new();
+    for (request, at) in requests.into_iter().zip([at, at + MS]) {
+        let call = world.call(Some(request), 1, at + 100 * US, "/a/1");
+        world.hear(call, 1, at + 4 * MS);
+        last.push(world.call(Some(request), 1, at + 4 * MS + 100 * US, "/b/1"));
+    }
+    for (&call, at) in last.iter().zip([at + 8 * MS, at + 30 * MS]) {
+        world.hear(call, 1, at);
+    }
+    world.answer(requests[0], at + 8 * MS + 100 * US);
+    world.answer(requests[1], at + 30 * MS + 100 * US);
+    let process = world.ladder.processes.get_mut(&TGID).expect("it answers requests");
+    let change = Change::Exchange { key: last[0].key, with: last[1].key, count: 1, between: 0 };
+    assert!(!process.keeps_plain(&change), "the first would be answered before its call");
+    process.apply(change);
+    let back = Change::Exchange { key: last[1].key, with: last[0].key, count: 1, between: 0 };
+    assert!(process.keeps_plain(&back));
 }
 
 #[test]

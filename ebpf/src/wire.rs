@@ -203,6 +203,7 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
     let fin = packet.flags & FIN != 0;
     // A SYN takes one sequence number before its payload.
     let seq = if packet.flags & SYN != 0 { packet.seq.wrapping_add(1) } else { packet.seq };
+    let is_copied = state.mode < Mode::Opaque as u16;
     let way = way::<EGRESS>(state);
     if way.known == 0 {
         way.begin(seq);
@@ -216,7 +217,7 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
             let missing = expected(sk, way.next_seq).wrapping_sub(seq).cast_signed() < 0;
             way.hole = if !missing {
                 hole::NONE
-            } else if way.last == 0 || (way.hole == hole::NONE && way.left > 0) {
+            } else if is_copied && (way.last == 0 || (way.hole == hole::NONE && way.left > 0)) {
                 hole::HEAD
             } else {
                 way.hole.max(hole::BODY)

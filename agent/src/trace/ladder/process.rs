@@ -48,6 +48,8 @@ pub(super) struct Process {
     calls_by_others: u32,
     /// Requests from which was learnt.
     pub(super) lessons: u32,
+    /// Of the last calls that were decided by comparing, the latest in the lowest bit, whether it was not sure whose they are.
+    pub(super) unsure: u128,
     /// What comparing has cost lately.
     pub(super) effort: Effort,
     pub(super) tokens: Tokens,

@@ -26,3 +26,35 @@ fn a_link_beside_calls_that_are_unsure_is_doubted() {
     }
     assert!((process.doubted(last.key, 0.98) - 0.98).abs() < 1e-9, "they are known");
 }
+
+#[test]
+fn where_most_calls_were_unsure_no_link_is_sure_but_those_of_a_request_that_is_alone() {
+    let mut world = World::taught(20);
+    let at = 100 * S;
+    let linked = |world: &mut World| {
+        let score = world.score();
+        assert_eq!(score.wrong, 0);
+        score.right
+    };
+    let two = |world: &mut World, at: u64| {
+        for (tid, at) in [(1, at), (2, at + 40 * MS)] {
+            let request = world.request(tid, at);
+            let call = world.call(Some(request), 1, at + 100 * US, "/a/1");
+            world.hear(call, 1, at + 4 * MS);
+        }
+        linked(world)
+    };
+    assert_eq!(two(&mut world, at), 2);
+    world.ladder.processes.get_mut(&TGID).expect("it answers requests").unsure = u128::MAX >> 63;
+    assert_eq!(two(&mut world, at + S), 0, "65 of 128");
+    let process = world.ladder.processes.get_mut(&TGID).expect("it answers requests");
+    let open = process.open.clone();
+    process.unsure = u128::MAX;
+    for request in open {
+        process.answered(request, 1, Some(Nanos(at + 2 * S)), Nanos(at + 2 * S));
+    }
+    let later = at + 20 * S;
+    let alone = world.request(1, later);
+    world.call(Some(alone), 1, later + 100 * US, "/a/1");
+    assert_eq!(linked(&mut world), 1);
+}

@@ -248,7 +248,8 @@ fn advance<const EGRESS: bool>(sk: *mut bpf_sock, state: &mut State, packet: &Pa
             let skip = packet.len - len;
             let seq = seq.wrapping_add(skip);
             let offset = way.offset.wrapping_sub(u64::from(way.next_seq.wrapping_sub(seq)));
-            return Some(New { skip, len, seq, offset, flags: segment::AHEAD, fills: true });
+            let fills = way.hole == hole::HEAD;
+            return Some(New { skip, len, seq, offset, flags: if fills { segment::AHEAD } else { 0 }, fills });
         }
     }
     // A keep-alive or window probe, or a repeated FIN: of no interest. A first FIN stands right at the end.

@@ -11,13 +11,16 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use wirespan_tests::agent::Agent;
+use wirespan_tests::agent::{Agent, binary, need_root};
 use wirespan_tests::apps;
+use wirespan_tests::child::Program;
 use wirespan_tests::expect::{Exchange, is_exchange};
 use wirespan_tests::names;
 use wirespan_tests::netns::{self, Namespace};
 use wirespan_tests::raw::{self, Wire, get, ok};
+use wirespan_tests::recording;
 use wirespan_tests::span::{Kind, Layer, is};
+use wirespan_tests::temp::TempDir;
 
 fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
@@ -213,6 +216,38 @@ fn a_head_that_is_lost_again_and_again_is_waited_for() {
 fn a_head_that_a_long_body_overtakes_is_read() {
     // More than is copied of a message comes before its head.
     overtake(5009, "10.97.0", 13_000, 1);
+}
+
+#[test]
+fn what_is_lost_of_a_body_is_neither_copied_nor_waited_for() {
+    // What is lost is far behind all that is copied of a message.
+    const COPIED_BYTES: usize = 8_000;
+    const BULK_BYTES: usize = 2_000_000;
+    need_root();
+    let files = TempDir::new("bulk");
+    let file = files.path().join("session");
+    let recorder = Program::new(binary()).args(["record", "--only", "port:5010"]).arg(&file).start();
+    recorder.wait_err("ready:");
+    let (here, there) = (Namespace::new("bulk"), Namespace::new("bulk"));
+    let devices = netns::join(&here, "10.98.0.1/24", &there, "10.98.0.2/24");
+    there.ip(&["link", "set", "dev", &devices[1], "gso_max_segs", "1"]);
+    let address = SocketAddr::from(([10, 98, 0, 2], 5010));
+    let listener = there.listen(address);
+    let mut wire = Wire::through(&listener, || here.run(|| TcpStream::connect(address)));
+    let length = COPIED_BYTES + BULK_BYTES;
+    let begin = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}", "b".repeat(COPIED_BYTES));
+    wire.exchange(get("/bulk"), begin);
+    let lose = "meta l4proto tcp meta length > 1000 numgen inc mod 10 == 9 drop";
+    here.nft("type filter hook prerouting priority -300", &[lose]);
+    wire.answer(vec![b'b'; BULK_BYTES]);
+    wire.close();
+    assert!(there.counter("Tcp/RetransSegs") > 100, "nothing was lost: the rule does not work here");
+    let _ = recorder.stop().well();
+    let mut late = recording::segments(&file);
+    late.retain(|segment| segment.offset > COPIED_BYTES as u64 * 2);
+    assert!(late.len() >= 2, "both ends saw the end of it: {late:?}");
+    let copied = late.iter().find(|segment| segment.captured > 0 || segment.is_ahead);
+    assert!(copied.is_none(), "copied, or waited for: {copied:?} of {}", late.len());
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl Process {
     }
 
     /// What speaks against that a call is whose it is assumed to be, whatever was said of those before.
-    fn doubt(&self, key: Key) -> Option<Doubt> {
+    pub(super) fn doubt(&self, key: Key) -> Option<Doubt> {
         let call = self.calls.get(key)?;
         let owner = call.owner?;
         let parent = self.parents.get(owner)?;

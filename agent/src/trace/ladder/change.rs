@@ -184,7 +184,7 @@ impl Process {
     }
 
     /// Whether nothing is proven about a call and those after it.
-    pub(super) fn is_free_from(&self, calls: &[Key], key: Key) -> bool {
+    fn is_free_from(&self, calls: &[Key], key: Key) -> bool {
         let mut rest = calls.iter().skip_while(|&&other| other != key);
         rest.all(|&key| self.calls.get(key).is_some_and(|call| call.proof.is_none()))
     }

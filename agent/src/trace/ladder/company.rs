@@ -66,13 +66,13 @@ impl Process {
     }
 
     /// The calls of the same kind just before one, the latest first.
-    fn before(&self, key: Key) -> impl Iterator<Item = Key> {
+    pub(super) fn before(&self, key: Key) -> impl Iterator<Item = Key> {
         let around = self.recent.range(..self.place(key)).rev();
         around.take(MAX_LOOKED_AT).copied().filter(move |&other| self.is_same_kind(key, other)).take(COMPANY)
     }
 
     /// Those just after it.
-    fn after(&self, key: Key) -> impl Iterator<Item = Key> {
+    pub(super) fn after(&self, key: Key) -> impl Iterator<Item = Key> {
         let around = self.recent.range(self.place(key)..).copied().filter(move |&other| other != key);
         around.take(MAX_LOOKED_AT).filter(move |&other| self.is_same_kind(key, other)).take(COMPANY)
     }

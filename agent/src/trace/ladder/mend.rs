@@ -22,8 +22,6 @@ const MAX_TRIED: usize = 6;
 const MAX_LOOKED_AT: usize = 256;
 /// What a request did must be so much likelier if it has another's calls for a third one to be looked for; a natural logarithm.
 const LIKELIER: f64 = 2.0;
-/// Calls whose owners are tried as the third of a round: so many before and after each of two.
-const MAX_NEAR: usize = 4;
 
 impl Process {
     /// A request was answered: if it is not plain what it did, takes the call that was answered just before from whoever has it.
@@ -74,10 +72,10 @@ impl Process {
         Change::Exchange { key, with, count: usize::MAX, between: self.between(key, with) }
     }
 
-    /// How much likelier everything is after two changes, of which the first one changes the calls of these two; `None` if anything of
-    /// that was decided or is proven.
+    /// How much likelier everything is after two changes, of which the first one changes the calls of these two; `None` if that can't be
+    /// asked.
     fn gain_of_both(&mut self, changed: [Key; 2], [first, second]: [Change; 2]) -> Option<f64> {
-        if self.is_decided(&first) || !self.is_free(&first) || !self.is_free(&second) {
+        if self.is_decided(&first) || changed.iter().any(|&parent| self.calls_of(parent).len() > MAX_COMPARED) {
             return None;
         }
         let gain = |process: &Self, change| process.gain(change, &mut Memo::new(process)).total;
@@ -89,30 +87,12 @@ impl Process {
         Some(both)
     }
 
-    /// Whether nothing is proven of what an exchange moves.
-    fn is_free(&self, change: &Change) -> bool {
-        let Change::Exchange { key, with, .. } = *change else { return false };
-        [key, with].into_iter().all(|key| {
-            let owner = self.calls.get(key).and_then(|call| call.owner);
-            owner.is_some_and(|owner| {
-                self.calls_of(owner).len() <= MAX_COMPARED && self.is_free_from(self.calls_of(owner), key)
-            })
-        })
-    }
-
     /// Calls of the same kind as two, made just before or after one of them.
     fn near(&self, one: Key, other: Key) -> Vec<Key> {
-        let made = |key| self.calls.get(key).map(|call| call.made);
         let mut found = Vec::new();
-        for center in [one, other] {
-            let at = self.recent.partition_point(|&key| made(key) < made(center));
-            let alike = |key: &&Key| **key != one && **key != other && self.is_same_kind(**key, one);
-            let before = self.recent.range(..at).rev().take(MAX_LOOKED_AT).filter(alike).take(MAX_NEAR);
-            let after = self.recent.range(at..).take(MAX_LOOKED_AT).filter(alike).take(MAX_NEAR);
-            for &key in before.chain(after) {
-                if !found.contains(&key) {
-                    found.push(key);
-                }
+        for key in [one, other].into_iter().flat_map(|center| self.before(center).chain(self.after(center))) {
+            if key != one && key != other && !found.contains(&key) {
+                found.push(key);
             }
         }
         found

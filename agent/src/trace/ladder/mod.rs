@@ -9,7 +9,7 @@
 //!   is what a request did when, [`change`] another way to whom calls belong and [`gain`] how much likelier that is, [`mend`] what an
 //!   answer says about it, [`company`] what those around a call say. [`lags`] are how long steps take.
 //!   [`wait`] knows what waits for which answers, [`order`] who of those that wait for the same acts first, [`handover`] what it is worth
-//!   who sets a thread to work, [`missed`] what was lost and shows by its answer.
+//!   who sets a thread to work, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing costs.
 //!
 //! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is
 //! linked, and that is counted. The rest waits until the call's span is given away, so that what happens after the call can speak.
@@ -22,6 +22,7 @@ mod align;
 mod change;
 mod company;
 mod decide;
+mod effort;
 mod gain;
 mod goroutine;
 mod handover;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
+use super::effort::Effort;
 use super::evidence::{Decision, Doubt, Evidence};
 use super::handover::{Demand, Handover, Handovers};
 use super::missed::Kinds;
@@ -58,13 +59,6 @@ pub(super) struct Process {
     pub(super) handovers: Handovers,
     pub(super) demand: Demand,
     pub(super) last_used: Nanos,
-}
-
-/// How many ways to whom calls belong were compared in a second.
-#[derive(Debug, Default)]
-pub(super) struct Effort {
-    since: Nanos,
-    compared: Cell<u32>,
 }
 
 /// A request that a process answers.
@@ -160,8 +154,6 @@ pub(super) struct Thread {
 /// What a thread took is remembered so far back: a connection is opened some turns of an event loop before it is used.
 const REMEMBERED: usize = 8;
 
-/// Ways to whom calls belong that are compared for one process in a second: some microseconds each.
-const MAX_COMPARED: u32 = 10_000;
 /// Requests that a process may answer at once and be followed. More are not linked, and counted.
 pub(super) const MAX_PARENTS: usize = 4_096;
 /// Calls of a process that are kept.
@@ -176,22 +168,6 @@ const MAX_OPERATIONS: usize = 1_024;
 /// overlaps it.
 pub(super) const KEPT_NS: u64 = 3_000_000_000;
 
-impl Effort {
-    /// So many more ways were compared.
-    pub(super) fn spend(&self, ways: usize) {
-        self.compared.set(self.compared.get().saturating_add(u32::try_from(ways).unwrap_or(u32::MAX)));
-    }
-
-    /// Whether enough was compared in this second.
-    fn is_spent(&mut self, now: Nanos) -> bool {
-        const PERIOD_NS: u64 = 1_000_000_000;
-        if now.0.saturating_sub(self.since.0) >= PERIOD_NS {
-            *self = Self { since: now, compared: Cell::new(0) };
-        }
-        self.compared.get() >= MAX_COMPARED
-    }
-}
-
 impl Parent {
     /// Whether it was there at a time and not yet answered.
     pub(super) fn is_open_at(&self, at: Nanos) -> bool {
@@ -200,11 +176,6 @@ impl Parent {
 }
 
 impl Process {
-    /// Whether nothing more may be compared for now.
-    pub(super) fn is_exhausted(&mut self) -> bool {
-        self.effort.is_spent(self.last_used)
-    }
-
     /// Whose request a cause stands for.
     #[must_use]
     pub(super) fn stands_for(&self, cause: Cause) -> Option<Key> {

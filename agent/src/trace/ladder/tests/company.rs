@@ -58,3 +58,38 @@ fn where_most_calls_were_unsure_no_link_is_sure_but_those_of_a_request_that_is_a
     world.call(Some(alone), 1, later + 100 * US, "/a/1");
     assert_eq!(linked(&mut world), 1);
 }
+
+/// A request that makes three calls, one after the other, by another thread than the one that takes it and the answers.
+fn three(world: &mut World, at: u64) -> (Request, Vec<Handle>) {
+    let request = world.request(2, at);
+    let calls = ["/a/1", "/b/1", "/c/1"].into_iter().zip(0..).map(|(path, step)| {
+        let at = at + step * 5 * MS;
+        let call = world.call(Some(request), 1, at + MS, path);
+        world.hear(call, 2, at + 4 * MS);
+        call
+    });
+    (request, calls.collect())
+}
+
+#[test]
+fn an_exchange_casts_doubt_only_on_the_calls_that_it_moves() {
+    let mut world = World::default();
+    for number in 0..100 {
+        let (request, _) = three(&mut world, S + number * S);
+        world.answer(request, S + number * S + 15 * MS);
+        world.score();
+    }
+    // The second comes just after the first, and its last call is answered much later.
+    let at = 200 * S;
+    let both = [at, at + 10 * US].map(|at| three(&mut world, at));
+    for ((request, calls), end) in both.iter().zip([at + 15 * MS, at + 60 * MS]) {
+        let process = world.ladder.processes.get_mut(&TGID).expect("it answers requests");
+        calls.iter().for_each(|call| process.give(call.key, Some(request.handle.key)));
+        process.calls.get_mut(calls[2].key).expect("it is kept").heard = Some(Nanos(end - MS));
+        world.answer(*request, end);
+    }
+    let process = &world.ladder.processes[&TGID];
+    let doubt = process.doubt(both[0].1[0].key).expect("it has an owner").after;
+    assert!(doubt[0] > 4.0 * doubt[1], "the first two may be the other's, but not the third: {doubt:?}");
+    assert!(doubt[1..].windows(2).all(|next| next[0] >= next[1]), "{doubt:?}");
+}

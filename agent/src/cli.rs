@@ -119,6 +119,10 @@ pub(crate) struct RunArgs {
     /// configuration is valid (/readyz). Port 0 is any that is free.
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
     pub health_listen: Option<SocketAddr>,
+    /// On a machine with less than a quarter of its time to spare, leave requests out of processes with very many, and count them,
+    /// so that the agent takes no more of it than so many per cent; 100 leaves nothing out. [default: 1]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
+    pub shed_above: Option<u64>,
     /// How a machine is traced.
     #[command(flatten)]
     pub trace: TraceArgs,
@@ -298,6 +302,7 @@ impl RunArgs {
         flags.extend(self.format.map(|format| ("format", vec![name(&format)])));
         flags.extend(self.metrics_listen.map(|address| ("metrics-listen", vec![address.to_string()])));
         flags.extend(self.health_listen.map(|address| ("health-listen", vec![address.to_string()])));
+        flags.extend(self.shed_above.map(|percent| ("shed-above", vec![percent.to_string()])));
         flags
     }
 }
@@ -439,7 +444,7 @@ mod tests {
     fn what_was_given_is_told_by_the_names_of_settings() {
         let line = "wirespan run --only exe:nginx --only pid:7 --except port:22 --connections off --segment 5 --max-connections 9 \
                     --buffer-kib 64 --no-uprobes --process-arguments all --log debug --format json --metrics-listen 127.0.0.1:1 \
-                    --health-listen 127.0.0.1:2";
+                    --health-listen 127.0.0.1:2 --shed-above 5";
         let Command::Run(run) = parse(line).expect("a good command line").command else { panic!("not run") };
         let mut flags = run.flags();
         let known: Vec<_> = wirespan::config::setting::SETTINGS.iter().filter_map(|setting| setting.flag).collect();

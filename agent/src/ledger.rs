@@ -68,6 +68,8 @@ labels! {
         Own => "own",
         /// The user asked not to see it.
         Deselected => "deselected",
+        /// Its connection's requests are left out while the machine has no time for them.
+        Shed => "shed",
         /// The receiver said no, for good.
         Rejected => "rejected",
         /// The receiver could not be reached, or did not answer in time, for as long as we try.
@@ -139,6 +141,8 @@ labels! {
         UnknownPeers => "unknown_peers",
         /// Payloads that could not be copied from their packets.
         CopyFailed => "copy_failed",
+        /// Requests that were left out, each at each of its ends, because the machine had no time for them.
+        ShedRequests => "shed_requests",
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub buffer_kib: Option<u32>,
     /// Whether probes are put on programs.
     pub uprobes: bool,
+    /// Of a busy machine the agent takes more only in so far as it leaves nothing out.
+    pub shed_above_percent: u64,
     /// What is said of command lines.
     pub arguments: Arguments,
     /// Who is asked for pods, if anybody.
@@ -148,6 +150,7 @@ impl Settings {
             metrics_listen: resolved.text("metrics.listen").and_then(|text| text.trim().parse().ok()),
             health_listen: resolved.text("health.listen").and_then(|text| text.trim().parse().ok()),
             uprobes: resolved.text("capture.uprobes") != Some("false"),
+            shed_above_percent: number("capture.shed_above_percent"),
             buffer_kib: resolved.number("capture.buffer_kib").and_then(|kib| u32::try_from(kib).ok()),
             arguments: match resolved.text("process.arguments") {
                 Some("all") => Arguments::All,

@@ -16,12 +16,15 @@ pub enum Counter {
     NoStorage = 3,
     /// Records sent without their payload because copying it from the packet failed.
     CopyFailed = 4,
+    /// Requests of connections that are [`crate::mode::Mode::Shed`], when their process takes what arrives: the request, or the
+    /// response.
+    ShedRequests = 5,
 }
 
 impl Counter {
     /// How many slots the array has.
-    pub const SLOTS: u32 = 5;
+    pub const SLOTS: u32 = 6;
     /// All of them, in the order of their slots.
     pub const ALL: [Self; Self::SLOTS as usize] =
-        [Self::Attempted, Self::RingFull, Self::BadPacket, Self::NoStorage, Self::CopyFailed];
+        [Self::Attempted, Self::RingFull, Self::BadPacket, Self::NoStorage, Self::CopyFailed, Self::ShedRequests];
 }

@@ -12,12 +12,14 @@ pub enum Mode {
     Heads = 1,
     /// The same, but it is not told who takes a message and when: its process has nothing to be joined.
     Quiet = 2,
+    /// As `Opaque`, but its protocol is known: its requests are left out because the machine has no time for them, and counted.
+    Shed = 3,
     /// Counters only; a report of them now and then, and the end.
-    Opaque = 3,
+    Opaque = 4,
     /// Not selected: nothing at all is recorded, until its process is looked up again and is selected.
-    Unselected = 4,
+    Unselected = 5,
     /// Nothing at all is recorded, ever: the agent's own, and ports that are not selected.
-    Off = 5,
+    Off = 6,
 }
 
 impl Mode {
@@ -28,9 +30,10 @@ impl Mode {
             0 => Some(Self::Probe),
             1 => Some(Self::Heads),
             2 => Some(Self::Quiet),
-            3 => Some(Self::Opaque),
-            4 => Some(Self::Unselected),
-            5 => Some(Self::Off),
+            3 => Some(Self::Shed),
+            4 => Some(Self::Opaque),
+            5 => Some(Self::Unselected),
+            6 => Some(Self::Off),
             _ => None,
         }
     }

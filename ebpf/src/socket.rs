@@ -1,12 +1,15 @@
 //! The life of connections: state changes and resets.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use wirespan_common::record::{Socket as Record, kind, reason, socket};
+use wirespan_common::{
+    mode::Mode,
+    record::{Socket as Record, kind, reason, socket},
+};
 
 use crate::{
     emit::emit,
     kernel::{self, Sock},
-    state::{self, State, Way},
+    state::{self, State, Way, progress},
 };
 
 // TCP states, include/net/tcp_states.h.
@@ -125,6 +128,10 @@ fn closed(sk: Sock, old: i32) {
     if (old == ESTABLISHED || old == CLOSE_WAIT) && error == 0 && state.flags & socket::RESET_RECEIVED == 0 {
         state.flags |= socket::RESET_SENT;
     }
+    if state.mode >= Mode::Shed as u16 {
+        state.sent.catch_up(sk.snd_nxt());
+        state.received.catch_up(sk.rcv_nxt());
+    }
     record(sk, state, reason::CLOSE, error);
     // The socket may be connected again.
     state.flags = 0;
@@ -195,11 +202,21 @@ fn record(sk: Sock, state: &State, why: u32, error: u32) {
 }
 
 impl Way {
+    /// Counts what was not looked at, up to this sequence number. After a FIN there is nothing.
+    #[inline(always)]
+    fn catch_up(&mut self, end: u32) {
+        let more = end.wrapping_sub(self.next_seq).cast_signed();
+        if self.known == progress::OPEN && more > 0 {
+            self.offset += u64::from(more.unsigned_abs());
+            self.next_seq = end;
+        }
+    }
+
     /// Nothing of this direction has passed yet; its first byte will have this sequence number.
     #[inline(always)]
     pub fn begin(&mut self, first_seq: u32) {
         self.next_seq = first_seq;
-        self.known = 1;
+        self.known = progress::OPEN;
         self.offset = 0;
     }
 }

@@ -41,7 +41,7 @@ pub struct Way {
     pub next_seq: u32,
     /// Bytes of the current message that may still be copied.
     pub left: u32,
-    /// Whether `next_seq` means something.
+    /// Whether `next_seq` means something, as [`progress`].
     pub known: u16,
     /// What is missing before `next_seq`, as a [`hole`].
     pub hole: u16,
@@ -51,6 +51,16 @@ pub struct Way {
 
 impl Way {
     const NEW: Self = Self { offset: 0, time_ns: 0, next_seq: 0, left: 0, known: 0, hole: 0, last: 0 };
+}
+
+/// How far a direction has got.
+pub mod progress {
+    /// That is not known.
+    pub const UNKNOWN: u16 = 0;
+    /// It goes on.
+    pub const OPEN: u16 = 1;
+    /// Its FIN was seen, a bit beside the other.
+    pub const ENDED: u16 = 2;
 }
 
 /// What is missing of a direction because others overtook it. It comes again, unless the connection ends.
@@ -288,8 +298,11 @@ impl State {
             // SAFETY: a live map value; at worst another socket's order is read, which a later order mends.
             let (mode, response_bytes) = Order::halves(unsafe { *order });
             if mode != self.mode {
-                // Nobody kept this up to date while it was not to be told.
+                // Nobody kept these up to date while they were not to be told.
                 self.took = 0;
+                if self.mode == Mode::Shed as u16 {
+                    (self.sent.last, self.received.last) = (0, 0);
+                }
             }
             (self.mode, self.response_bytes) = (mode, response_bytes);
             if mode == Mode::Unselected as u16 {

@@ -7,6 +7,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, ProbeContext},
 };
 use wirespan_common::{
+    count::Counter,
     mode::Mode,
     record::{TaskId, Touch, kind, socket},
 };
@@ -15,6 +16,7 @@ use crate::{
     emit::emit,
     goroutine::Goroutine,
     kernel::{self, Sock},
+    maps::count,
     state::{self, State},
 };
 
@@ -65,6 +67,10 @@ fn reads(state: &mut State, task: TaskId) {
         state.reader = task;
         state.choose(task);
     }
+    if state.mode == Mode::Shed as u16 && state.took == 0 {
+        state.took = 1;
+        count(Counter::ShedRequests);
+    }
     if state.mode < Mode::Quiet as u16 && state.took == 0 {
         state.took = 1;
         // Each word read of a process costs some ten nanoseconds. Who takes the answer to a call says nothing about who made it.
@@ -86,11 +92,11 @@ fn sends(state: &mut State, task: TaskId) {
         state.sender = task;
         state.choose(task);
     }
+    if (state.mode < Mode::Quiet as u16 || state.mode == Mode::Shed as u16) && state.took != 0 {
+        state.took = 0;
+    }
     if state.mode >= Mode::Quiet as u16 {
         return;
-    }
-    if state.took != 0 {
-        state.took = 0;
     }
     if let Some(go) = state.goroutines(task)
         // One goroutine answers all that comes on a connection.

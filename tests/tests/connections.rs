@@ -171,6 +171,35 @@ fn a_reset_says_which_end_sent_it() {
     }
 }
 
+/// Of what nobody reads the kernel looks at few packets. The last ones are in the same tick of its clock as the end.
+#[test]
+fn a_connection_of_an_unknown_protocol_tells_all_that_it_carried_however_it_ends() {
+    const EXCHANGES: usize = 3_000;
+    const SENT: usize = 70;
+    const ANSWERED: usize = 300;
+    agent();
+    let endings: [(_, fn(Wire)); 4] = [
+        ("fin", Wire::close),
+        ("fin", Wire::close_by_server),
+        ("reset", |wire| reset(wire.client)),
+        ("reset", |wire| reset(wire.server)),
+    ];
+    for (how, end) in endings {
+        let mut wire = Wire::open();
+        let port = wire.port;
+        (0..EXCHANGES).for_each(|_| wire.exchange([1; SENT], [2; ANSWERED]));
+        end(wire);
+        let (sent, answered) = (EXCHANGES * SENT, EXCHANGES * ANSWERED);
+        for (end, sent, received) in [(Kind::Client, sent, answered), (Kind::Server, answered, sent)] {
+            agent().connection(end, port).expect([
+                (names::SENT, is(sent)),
+                (names::RECEIVED, is(received)),
+                (names::END, is(how)),
+            ]);
+        }
+    }
+}
+
 #[test]
 fn a_tls_handshake_is_seen_and_named() {
     agent();

@@ -224,6 +224,15 @@ pub static SETTINGS: &[Setting] = &[
         about: "Put probes on Go programs with net/http; without them their calls are joined to requests by what is seen from outside only.",
     },
     Setting {
+        key: "capture.shed_above_percent",
+        kind: Kind::Number { least: 0, most: 100 },
+        default: "1",
+        flag: Some("shed-above"),
+        variables: &["WIRESPAN_CAPTURE_SHED_ABOVE_PERCENT"],
+        is_live: false,
+        about: "On a machine with less than a quarter of its time to spare, leave requests out of processes with very many, and count them, so that the agent takes no more of it than so many per cent; with 100 nothing is left out.",
+    },
+    Setting {
         key: "output.format",
         kind: Kind::Choice(&["text", "json", "none"]),
         default: "text",

@@ -212,6 +212,10 @@ impl<S> Connection<S> {
         consumer.touched(&mut self.facts, &mut self.state, touch);
     }
 
+    pub(super) fn visit(&mut self, visitor: impl FnOnce(&mut Facts, &mut S)) {
+        visitor(&mut self.facts, &mut self.state);
+    }
+
     pub(super) fn refreshed<C: Consumer<State = S>>(&mut self, time: Nanos, consumer: &mut C) {
         consumer.refreshed(&mut self.facts, &mut self.state, time);
     }

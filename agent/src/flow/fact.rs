@@ -45,8 +45,24 @@ pub enum Fact {
         /// Records refused by a full ring buffer.
         ring_full: u64,
     },
+    /// From now on requests are left out of so many connections.
+    Shedding(Shedding),
     /// Nothing happened; time has passed.
     Tick,
+}
+
+/// How much is left out while the machine has no time to spare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shedding {
+    /// Of so many connections in [`Self::PARTS`].
+    pub parts: u32,
+    /// Another number, other connections.
+    pub round: u32,
+}
+
+impl Shedding {
+    /// What [`Self::parts`] are parts of.
+    pub const PARTS: u32 = 64;
 }
 
 /// The machine and this run of the agent.

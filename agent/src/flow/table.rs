@@ -15,7 +15,7 @@ use super::listeners::Listeners;
 use super::orphan::Orphans;
 use super::queue::Queue;
 use super::record::Record;
-use super::{Consumer, Cookie, Ending, Nanos};
+use super::{Consumer, Cookie, Ending, Facts, Nanos};
 use crate::ledger::{Count, Ledger};
 
 /// How long bytes wait for others that they overtook. Longer than five retransmissions of the same bytes one after the
@@ -119,6 +119,13 @@ impl<C: Consumer> Flows<C> {
                 }
             }
             Record::Fact { .. } | Record::Task(_) | Record::Relation(_) | Record::Routine(_) => {}
+        }
+    }
+
+    /// Shows a connection to somebody, if it is there.
+    pub fn visit(&mut self, cookie: Cookie, visitor: impl FnOnce(&mut Facts, &mut C::State)) {
+        if let Some(slot) = self.by_cookie.get(&cookie).and_then(|&at| slot(&mut self.slots, at)) {
+            slot.connection.visit(visitor);
         }
     }
 

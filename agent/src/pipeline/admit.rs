@@ -29,6 +29,7 @@ impl Core {
         if !matches!(state.watch, Watch::Suppressed(_))
             && let Some(reason) = self.objection(facts, state, now)
         {
+            self.end_shedding(state);
             state.watch = Watch::Suppressed(reason);
             state.open.drain(..).for_each(|request| self.relations.family.drop(&request));
             if let Some((tgid, role, counted)) = state.counted.take() {

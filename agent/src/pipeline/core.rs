@@ -8,6 +8,7 @@ use wirespan_common::record::Touch;
 use super::identity::{self, Identity};
 use super::recognise::Finding;
 use super::relate::{Place, Relations};
+use super::shed::Shed;
 use super::state::{State, Watch};
 use crate::config::{Connections, Options, Selection};
 use crate::flow::fact::Host;
@@ -29,6 +30,7 @@ pub(super) struct Core {
     pub(super) relations: Relations,
     pub(super) identity: Identity,
     pub(super) totals: Totals,
+    pub(super) shed: Shed,
     pub(super) spans: Vec<Span>,
     pub(super) steering: Vec<(Cookie, Order)>,
     pub(super) options: Options,
@@ -48,6 +50,7 @@ impl Core {
             relations: Relations::new(&options, Arc::clone(&ledger)),
             identity: Identity::new(Arc::clone(&ledger)),
             totals: Totals::default(),
+            shed: Shed::default(),
             spans: Vec::new(),
             steering: Vec::new(),
             options,
@@ -106,7 +109,7 @@ impl Core {
     }
 
     /// Of a connection that is read the kernel copies and tells what can be of use.
-    fn feed(&mut self, facts: &Facts, state: &mut State, appetite: Appetite) {
+    pub(super) fn feed(&mut self, facts: &Facts, state: &mut State, appetite: Appetite) {
         let order = match appetite {
             Appetite::Nothing => Mode::Opaque.into(),
             Appetite::Heads { response_bytes } => {
@@ -132,7 +135,7 @@ impl Core {
             }
         }
         state.role = Some(role);
-        state.protocol = Some(protocol.name);
+        state.protocol = Some(protocol);
         self.feed(facts, state, parser.appetite());
         state.watch = Watch::Parsing(parser);
     }
@@ -140,7 +143,7 @@ impl Core {
     /// Makes something of what the parser said.
     fn react(&mut self, facts: &Facts, state: &mut State) {
         let mut events = std::mem::take(&mut self.events);
-        let mut is_over = false;
+        let mut over = None;
         if let Some(role) = state.role(facts) {
             for event in &mut events {
                 match event {
@@ -153,7 +156,7 @@ impl Core {
                         self.relations.family.asked(facts, state, role, *number, std::mem::take(ask));
                     }
                     Event::Exchange(exchange) => {
-                        is_over = true;
+                        over = Some(exchange.end);
                         self.exchange(facts, state, role, exchange);
                     }
                     &mut Event::Stray { asked, answered } => {
@@ -169,8 +172,14 @@ impl Core {
         if let Watch::Parsing(parser) = &state.watch {
             let appetite = parser.appetite();
             // What is wanted otherwise changes with what a request was answered.
-            if is_over || appetite == Appetite::Nothing {
+            if over.is_some() || appetite == Appetite::Nothing {
                 self.feed(facts, state, appetite);
+            }
+            if let Some(now) = over
+                && state.open.is_empty()
+                && appetite != Appetite::Nothing
+            {
+                self.consider_shedding(facts, state, now);
             }
         }
     }
@@ -260,7 +269,7 @@ impl Core {
                 self.react(facts, state);
             }
             Watch::Guessing(recognition) if recognition.has_failed() => self.ledger.count(Count::UnknownProtocol),
-            Watch::Guessing(_) | Watch::Unknown | Watch::Suppressed(_) => {}
+            Watch::Guessing(_) | Watch::Shed(_) | Watch::Unknown | Watch::Suppressed(_) => {}
         }
         self.count_connection(facts, state, Some(ending));
         if self.options.connections == Connections::Spans {
@@ -291,15 +300,20 @@ impl Consumer for Core {
                 }
             }
         }
-        if let (Watch::Parsing(parser), Some(role)) = (&mut state.watch, state.role) {
-            parser.push(Side::sending(role, way), at, chunk, &mut self.events);
-            self.react(facts, state);
+        match (&mut state.watch, state.role) {
+            (Watch::Parsing(parser), Some(role)) => {
+                parser.push(Side::sending(role, way), at, chunk, &mut self.events);
+                self.react(facts, state);
+            }
+            // It was on its way when the connection was left out.
+            (Watch::Shed(_), _) if matches!(chunk, Chunk::Bytes(_)) => self.dropped.push((facts.cookie, Reason::Shed)),
+            _ => {}
         }
         state.reach(way, at.pos.saturating_add(chunk.len()));
     }
 
     fn touched(&mut self, facts: &mut Facts, state: &mut State, touch: &Touch) {
-        if self.admits(facts, state, Nanos(touch.header.time_ns)) {
+        if self.admits(facts, state, Nanos(touch.header.time_ns)) && !matches!(state.watch, Watch::Shed(_)) {
             self.relations.family.touched(facts, state, touch);
         }
     }
@@ -345,6 +359,7 @@ impl Consumer for Core {
     }
 
     fn void(&mut self, facts: &mut Facts, mut state: State) {
+        self.end_shedding(&mut state);
         state.open.drain(..).for_each(|request| self.relations.family.drop(&request));
         self.relations.family.closed(facts);
         // The kernel forgets the socket by itself, or what was ordered for it.

@@ -1,7 +1,8 @@
 //! Records in, spans out: what joins flow, proto and trace.
 //!
 //! One record at a time: [`Pipeline`] reads it, `flow` finds its connection and calls the [`core`], which asks whether the
-//! connection is traced (`admit`) and which protocol is spoken (`recognise`), and makes spans of what the parser says.
+//! connection is traced (`admit`) and which protocol is spoken (`recognise`), and makes spans of what the parser says. `shed` leaves out
+//! what the machine has no time for.
 //! Who is at its ends, in a cluster, is `identity`'s business.
 //! What a connection's ends are to each other is `relate`'s business, what the requests of a process are to each other
 //! `family`'s, what is kept per connection is in `state`.
@@ -14,6 +15,7 @@ mod lost;
 mod recognise;
 mod relate;
 mod report;
+mod shed;
 mod state;
 
 use std::mem;
@@ -144,6 +146,11 @@ impl Pipeline {
             Record::Fact { fact: Fact::Cluster(cluster), .. } => self.core.set_cluster(cluster),
             Record::Fact { fact: Fact::Pod(pod), .. } => self.core.learn_pod(pod),
             Record::Fact { fact: Fact::PodGone { uid }, .. } => self.core.processes.forget_pod(uid),
+            Record::Fact { fact: Fact::Shedding(told), .. } => {
+                for cookie in self.core.shed(*told) {
+                    self.flows.visit(cookie, |facts, state| self.core.reconsider(facts, state));
+                }
+            }
             Record::Fact { time, fact: Fact::Address(address) } => self.core.identity.learn(*time, address),
             Record::Segment { .. } | Record::Socket(_) | Record::Touch(_) | Record::Fact { .. } => {}
         }

@@ -21,7 +21,7 @@ impl Core {
             ending,
             before,
             requests,
-            protocol: state.protocol,
+            protocol: state.protocol.map(|protocol| protocol.name),
             tls: state.tls.as_deref(),
         };
         if self.processes.is_wanted(facts.task.tgid) {

@@ -7,11 +7,12 @@ use wirespan_common::record::TaskId;
 
 use super::identity::Said;
 use super::recognise::Recognition;
+use super::shed::Unread;
 use crate::flow::{At, Direction, Facts, Nanos, Role};
 use crate::ledger::Reason;
-use crate::proto::Parser;
 use crate::proto::ask::Ask;
 use crate::proto::tls::Handshake;
+use crate::proto::{Parser, Protocol};
 use crate::trace::address::Addresses;
 use crate::trace::ancestry::Node;
 use crate::trace::connection::{Lineage, Reported};
@@ -29,8 +30,7 @@ pub(super) struct State {
     pub(super) watch: Watch,
     /// Which end this is, where the bytes said so.
     pub(super) role: Option<Role>,
-    /// `network.protocol.name`.
-    pub(super) protocol: Option<&'static str>,
+    pub(super) protocol: Option<&'static Protocol>,
     pub(super) tls: Option<Box<Handshake>>,
     /// Its addresses, written out for its requests.
     pub(super) addresses: Option<Addresses>,
@@ -69,6 +69,8 @@ pub(super) enum Watch {
     Guessing(Recognition),
     /// It is, and is read.
     Parsing(Box<dyn Parser>),
+    /// It is, and its requests are left out.
+    Shed(Unread),
     /// It is none of ours: only the connection is reported.
     Unknown,
     /// Not traced.

@@ -4,4 +4,5 @@ mod calls;
 mod cluster;
 mod connections;
 mod robustness;
+mod shed;
 mod world;

@@ -67,6 +67,8 @@ pub struct Counts {
     pub no_storage: u64,
     /// Payloads that could not be copied.
     pub copy_failed: u64,
+    /// Requests of connections whose requests are left out.
+    pub shed_requests: u64,
     /// Records that were handed over after younger ones.
     pub late: u64,
     /// Runs of a program that the kernel left out, because the program was running on the same CPU already: it does not
@@ -316,6 +318,7 @@ impl Plane {
             bad_packets: sum(Counter::BadPacket),
             no_storage: sum(Counter::NoStorage),
             copy_failed: sum(Counter::CopyFailed),
+            shed_requests: sum(Counter::ShedRequests),
             late: self.drain.late(),
             missed_runs: self.missed_runs,
             unread_goroutines: self.inspector.unread(),

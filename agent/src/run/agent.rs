@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use wirespan::config::Selection;
-use wirespan::flow::fact::{Fact, Host};
+use wirespan::flow::fact::{Fact, Host, Shedding};
 use wirespan::flow::record::encode_fact;
 use wirespan::flow::{Cookie, Nanos};
 use wirespan::ledger::{Count, Ledger, Reason, Stage};
@@ -206,6 +206,12 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         self.intake.fact(self.read_until, fact);
     }
 
+    /// From now on so much is left out; the kernel knows it when this returns.
+    pub(crate) fn shed(&mut self, told: Shedding) {
+        self.intake.fact(self.read_until, &Fact::Shedding(told));
+        self.pass_on();
+    }
+
     /// Detaches, and works on all that is left. Gives back the sink.
     pub(crate) fn finish(mut self) -> K {
         for _ in 0..LAST_ROUNDS {
@@ -233,6 +239,7 @@ impl<S: Source, K: Sink, L: Lookup, C: Clock> Agent<S, K, L, C> {
         self.ledger.set(Count::BadPackets, counts.bad_packets);
         self.ledger.set(Count::NoStorage, counts.no_storage);
         self.ledger.set(Count::CopyFailed, counts.copy_failed);
+        self.ledger.set(Count::ShedRequests, counts.shed_requests);
         self.ledger.set(Count::MissedRuns, counts.missed_runs);
         self.ledger.set(Count::UnreadGoroutines, counts.unread_goroutines);
         self.counts = counts;

@@ -153,6 +153,7 @@ fn name(fact: &Fact) -> String {
         Fact::Pod(pod) => format!("pod {}", pod.name),
         Fact::PodGone { uid } => format!("pod {uid} is gone"),
         Fact::Address(told) => format!("address {}", told.address),
+        Fact::Shedding(told) => format!("sheds {}", told.parts),
         Fact::Tick => "tick".to_owned(),
     }
 }
@@ -285,6 +286,7 @@ fn the_ledger_follows_the_kernels_counters() {
         bad_packets: 1,
         no_storage: 2,
         copy_failed: 4,
+        shed_requests: 0,
         missed_runs: 1,
         unread_goroutines: 0,
     });
@@ -295,6 +297,7 @@ fn the_ledger_follows_the_kernels_counters() {
         bad_packets: 1,
         no_storage: 2,
         copy_failed: 5,
+        shed_requests: 6,
         missed_runs: 2,
         unread_goroutines: 3,
     });
@@ -304,6 +307,7 @@ fn the_ledger_follows_the_kernels_counters() {
     assert_eq!(ledger.counted(Count::BadPackets), 1);
     assert_eq!(ledger.counted(Count::NoStorage), 2);
     assert_eq!(ledger.counted(Count::CopyFailed), 5);
+    assert_eq!(ledger.counted(Count::ShedRequests), 6);
     assert_eq!(ledger.counted(Count::MissedRuns), 2);
     assert_eq!(ledger.counted(Count::UnreadGoroutines), 3);
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod clock;
+mod load;
 mod plane;
 mod privileges;
 mod reload;
@@ -20,7 +21,7 @@ use wirespan::flow::Nanos;
 use wirespan::flow::fact::Host;
 use wirespan::health::{self, Health};
 use wirespan::k8s::{self, Kubernetes};
-use wirespan::ledger::Ledger;
+use wirespan::ledger::{Count, Ledger};
 use wirespan::metrics::{self, Desk, Listener};
 use wirespan::probe::{self, Plane, Verdict};
 use wirespan::proc::bounded::Bounded;
@@ -33,6 +34,7 @@ pub(crate) use self::privileges::check_files;
 
 use self::agent::{Agent, Before, Sink};
 use self::clock::{Clock, SystemClock};
+use self::load::Load;
 use self::reload::Reload;
 use self::signals::Signals;
 use self::sink::{Recorder, Spans};
@@ -63,6 +65,7 @@ pub(crate) fn run(sources: Sources, settings: Settings) -> Result<(), Failure> {
         );
     }
     let options = settings.options.clone();
+    let load = (settings.shed_above_percent < 100).then(|| Load::new(settings.shed_above_percent));
     // Before anything is attached: an address that can't be had is known at once.
     let listen = |address| Listener::bind(address).map_err(|error| Failure::Output(error.to_string()));
     let listener = settings.metrics_listen.map(listen).transpose()?;
@@ -82,7 +85,7 @@ pub(crate) fn run(sources: Sources, settings: Settings) -> Result<(), Failure> {
     if let Some(listener) = listener {
         session.serve_metrics(listener, &outputs, &options)?;
     }
-    let (sink, ended) = session.trace(Spans::new(options, outputs, sends, Arc::clone(&ledger)), None)?;
+    let (sink, ended) = session.trace(Spans::new(options, outputs, sends, Arc::clone(&ledger)), load, None)?;
     let (report, delivered) = sink.finish(FAREWELL);
     say_report(&report, &ledger);
     ended.and(delivered)
@@ -96,7 +99,7 @@ pub(crate) fn record(args: &RecordArgs, sources: Sources, settings: Settings) ->
     let recorder = Recorder::create(&args.file, options, Arc::clone(&ledger))?;
     session.confine()?;
     session.ask_cluster()?;
-    let (sink, ended) = session.trace(recorder, args.seconds.map(Duration::from_secs))?;
+    let (sink, ended) = session.trace(recorder, None, args.seconds.map(Duration::from_secs))?;
     let written = sink.finish();
     say(&ledger);
     ended.and(written)
@@ -229,7 +232,12 @@ impl Session {
     }
 
     /// Runs until told to end, or for so long, or until the sink fails. Detaches. Gives the sink back, and how it went.
-    fn trace<K: Sink>(self, sink: K, within: Option<Duration>) -> Result<(K, Result<(), Failure>), Failure> {
+    fn trace<K: Sink>(
+        self,
+        sink: K,
+        load: Option<Load>,
+        within: Option<Duration>,
+    ) -> Result<(K, Result<(), Failure>), Failure> {
         let Self { signals, plane, table, ledger, desk, since, before, mut reload, kubernetes, host, health, .. } =
             self;
         let host = machine(host)?;
@@ -255,7 +263,7 @@ impl Session {
         let end = within.map(|within| Nanos(SystemClock.now().0.saturating_add(within.as_nanos() as u64)));
         let (desk, kubernetes) = (desk.as_ref(), kubernetes.as_ref());
         let beside = Beside { signals: &signals, ledger: &ledger, desk, kubernetes, health: &health };
-        let ended = rounds(&mut agent, &beside, &mut reload, end);
+        let ended = rounds(&mut agent, &beside, &mut reload, load, end);
         health.traces(false);
         notify(NotifyState::Stopping);
         Ok((agent.finish(), ended))
@@ -276,6 +284,7 @@ fn rounds<S, K, L, C>(
     agent: &mut Agent<S, K, L, C>,
     beside: &Beside<'_>,
     reload: &mut Reload,
+    mut load: Option<Load>,
     end: Option<Nanos>,
 ) -> Result<(), Failure>
 where
@@ -293,6 +302,10 @@ where
             kubernetes.news().take(NEWS_PER_ROUND).for_each(|fact| agent.tell(&fact));
             agent.sink().take_asks(&mut asks);
             asks.drain(..).for_each(|address| kubernetes.ask(address));
+        }
+        if let Some(load) = &mut load {
+            load.look(SystemClock.now()).into_iter().for_each(|told| agent.shed(told));
+            load.news(ledger.counted(Count::ShedRequests)).iter().for_each(|said| say(said));
         }
         if signals.take_report() {
             agent.account();

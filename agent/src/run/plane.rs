@@ -61,6 +61,7 @@ impl Source for Plane {
             bad_packets: counts.bad_packets,
             no_storage: counts.no_storage,
             copy_failed: counts.copy_failed,
+            shed_requests: counts.shed_requests,
             missed_runs: counts.missed_runs,
             unread_goroutines: counts.unread_goroutines,
         }

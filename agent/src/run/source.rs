@@ -57,6 +57,8 @@ pub(crate) struct Counts {
     pub no_storage: u64,
     /// Payloads that could not be copied.
     pub copy_failed: u64,
+    /// Requests of connections whose requests are left out.
+    pub shed_requests: u64,
     /// Runs of a program that the kernel left out.
     pub missed_runs: u64,
     /// Processes of Go programs whose goroutines can't be read.

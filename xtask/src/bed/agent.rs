@@ -38,10 +38,13 @@ pub(crate) struct Records {
     pub(crate) observed: u64,
     /// Dropped for another reason than that nobody wants them.
     pub(crate) lost: u64,
+    /// Requests that were left out, so that there are no records of them.
+    pub(crate) shed_requests: u64,
 }
 
-/// Reasons of the ledger for records that nobody wants: of the agent's own connections, and of deselected ones.
-const UNWANTED: [&str; 2] = ["own", "deselected"];
+/// Reasons of the ledger for records that nobody wants: of the agent's own connections, of deselected ones, and of those whose
+/// requests are left out.
+const UNWANTED: [&str; 3] = ["own", "deselected", "shed"];
 
 /// A child that does not outlive a bench that failed.
 struct Mortal(Child);
@@ -136,7 +139,9 @@ fn records(said: &[String]) -> Option<Records> {
         .filter_map(|(_, number)| number.parse::<u64>().ok())
         .sum::<u64>();
     let observed = account.split(' ').next()?.parse().ok()?;
-    Some(Records { observed, lost: number_after("dropped ")?.checked_sub(unwanted)? })
+    let shed_requests = said.iter().find_map(|line| line.strip_prefix("ledger: shed_requests: ")?.parse().ok());
+    let lost = number_after("dropped ")?.checked_sub(unwanted)?;
+    Some(Records { observed, lost, shed_requests: shed_requests.unwrap_or(0) })
 }
 
 #[cfg(test)]
@@ -148,14 +153,16 @@ mod tests {
         let said = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
         let lines = said(&[
             "ready: 3 processes",
-            "ledger: records: observed 20 = delivered 9 + dropped 11 + in flight 0",
+            "ledger: records: observed 20 = delivered 8 + dropped 12 + in flight 0",
             "    dropped at kernel, ring_full: 3",
             "    dropped at trace, own: 6",
             "    dropped at trace, deselected: 2",
+            "    dropped at trace, shed: 1",
             "ledger: spans to console: observed 9 = delivered 8 + dropped 1 + in flight 0",
             "    dropped at trace, own: 1",
+            "ledger: shed_requests: 70",
         ]);
-        assert_eq!(records(&lines), Some(Records { observed: 20, lost: 3 }));
+        assert_eq!(records(&lines), Some(Records { observed: 20, lost: 3, shed_requests: 70 }));
         assert_eq!(records(&said(&["ledger: garbage: 1"])), None);
     }
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::bed::agent::{Agent, Records};
 use crate::bed::cpu::Watch;
+use crate::bench::figure::as_f64;
 use crate::bench::statistics::Aba;
 use crate::step::Steps;
 
@@ -28,8 +29,13 @@ pub(super) struct Measured<T> {
 }
 
 impl Variant {
-    /// An agent with these arguments that prints nothing.
+    /// An agent with these arguments that prints nothing, and reads everything even if the machine has no time for it.
     pub(super) fn new(name: &'static str, arguments: &[&str]) -> Self {
+        Self::sparing(name, &[&["--shed-above", "100"], arguments].concat())
+    }
+
+    /// The same, but it leaves out what it leaves out if nothing is said.
+    pub(super) fn sparing(name: &'static str, arguments: &[&str]) -> Self {
         let arguments = ["--format", "none"].iter().chain(arguments).map(|&argument| argument.to_owned()).collect();
         Self { name, arguments, environment: Vec::new() }
     }
@@ -58,6 +64,13 @@ impl Variant {
 }
 
 impl<T> Aba<Measured<T>> {
+    /// Per cent of the requests that the agent left out, of those with two records.
+    pub(super) fn shed_percent(&self) -> f64 {
+        let Some(records) = self.with.records else { return 0.0 };
+        let (shed, read) = (as_f64(records.shed_requests), as_f64(records.observed) / 2.0);
+        100.0 * shed / (shed + read).max(1.0)
+    }
+
     /// Records that the agent lost.
     pub(super) fn lost(&self) -> u64 {
         self.with.records.map_or(0, |records| records.lost)

@@ -62,7 +62,8 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "nginx",
-        about: "nginx with one worker that serves 1 KiB, and `wrk` with one thread and 32 connections, as fast as they can. nginx is traced, `wrk` is not unless it is said. \
+        about: "nginx with one worker that serves 1 KiB, and `wrk` with one thread and 32 connections, as fast as they can. nginx is traced, `wrk` is not unless it is said, and spans are exported over OTLP. \
+                The machine has little time to spare then, so an agent *as it is installed* leaves requests out (`--shed-above`); *every request read* is one that does not. \
                 *Probes only* is by nginx's own processor time per request, which has all that the kernel programs add to it and nothing of what the agent does.",
         measures: nginx::measure,
     },

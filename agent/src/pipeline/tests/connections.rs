@@ -16,7 +16,7 @@ fn world() -> World {
 }
 
 /// The last thing that the kernel was told about a socket.
-fn mode(world: &World, cookie: u64) -> Option<Mode> {
+pub(super) fn mode(world: &World, cookie: u64) -> Option<Mode> {
     world.out.steering.iter().rev().find(|(told, _)| *told == Cookie(cookie)).map(|&(_, order)| order.mode)
 }
 

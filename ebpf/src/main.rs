@@ -9,6 +9,7 @@
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod counted;
 mod emit;
 mod goroutine;
 mod http_client;

@@ -8,6 +8,13 @@ use wirespan_common::{
 
 use crate::{kernel, maps::count};
 
+/// The sender has no more to say.
+pub const FIN: u8 = 0x01;
+/// It begins.
+pub const SYN: u8 = 0x02;
+/// What came so far is to be read.
+pub const PSH: u8 = 0x08;
+
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 const TCP_BYTES: usize = 20;

@@ -5,6 +5,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod cookie;
+mod counted;
 #[path = "emit_ring.rs"]
 mod emit;
 mod goroutine;

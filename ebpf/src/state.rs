@@ -354,3 +354,15 @@ impl State {
         }
     }
 }
+
+/// The direction in which a packet goes.
+#[inline(always)]
+pub fn way<const EGRESS: bool>(state: &mut State) -> &mut Way {
+    if EGRESS { &mut state.sent } else { &mut state.received }
+}
+
+/// The other one.
+#[inline(always)]
+pub fn other<const EGRESS: bool>(state: &mut State) -> &mut Way {
+    if EGRESS { &mut state.received } else { &mut state.sent }
+}

@@ -5,7 +5,7 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{__sk_buff, bpf_sock},
-    helpers::generated::{bpf_get_socket_cookie, bpf_jiffies64, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
@@ -16,21 +16,17 @@ use wirespan_common::{
 };
 
 use crate::{
+    counted::{is_passed_over, is_time_to_report},
     emit::{Payload, emit_segment},
     kernel,
     maps::count,
-    packet::{Packet, headers},
-    settings::setting,
+    packet::{FIN, PSH, Packet, SYN, headers},
     socket::LISTEN,
-    state::{self, NOBODY, State, Way, hole, progress},
+    state::{self, NOBODY, State, hole, other, progress, way},
 };
 
 /// Let the packet pass, always.
 const PASS: i32 = 1;
-
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const PSH: u8 = 0x08;
 
 #[cgroup_skb]
 pub fn egress(ctx: SkBuffContext) -> i32 {
@@ -149,7 +145,7 @@ fn segment<const EGRESS: bool>(
         way::<EGRESS>(state).left = budget;
     }
     let (captured, tail) = if state.mode >= Mode::Shed as u16 {
-        if !is_time_to_report::<EGRESS>(state, &new) {
+        if !is_time_to_report::<EGRESS>(state, new.len) {
             return None;
         }
         // A segment record without payload carries both offsets and times: it is a report.
@@ -179,42 +175,6 @@ fn segment<const EGRESS: bool>(
         way::<EGRESS>(state).time_ns = now;
     }
     Some(())
-}
-
-/// Whether nothing is done about a packet of a connection of which only the amount of payload is of interest.
-///
-/// Sequence numbers say that as well later: one packet per direction and tick of the kernel, some milliseconds, is looked at, and a
-/// FIN; the rest is known when the socket closes. To write to the socket's state for each would cost more than all else. Orders are
-/// obeyed a tick later at most.
-#[inline(always)]
-fn is_passed_over<const EGRESS: bool>(state: &State, packet: &Packet) -> bool {
-    let last = if EGRESS { state.sent_tick } else { state.received_tick };
-    // All of it in one number, since each branch makes the verifier go once more through all that follows.
-    let is_read = u32::from(state.mode).wrapping_sub(Mode::Shed as u32) & (1 << 31);
-    (last ^ tick()) | u32::from(packet.flags & (SYN | FIN)) | is_read == 0
-}
-
-/// Notes that payload passed on such a connection, and says whether it is time to report.
-#[inline(always)]
-fn is_time_to_report<const EGRESS: bool>(state: &mut State, new: &New) -> bool {
-    if new.len == 0 {
-        return false;
-    }
-    *(if EGRESS { &mut state.sent_tick } else { &mut state.received_tick }) = tick();
-    let now = kernel::now();
-    way::<EGRESS>(state).time_ns = now;
-    let is_time = now.wrapping_sub(state.reported_ns) > u64::from(setting!(report_ns));
-    if is_time {
-        state.reported_ns = now;
-    }
-    is_time
-}
-
-/// The kernel's clock that is next to nothing to read.
-#[inline(always)]
-fn tick() -> u32 {
-    // SAFETY: takes nothing, cannot fail.
-    unsafe { bpf_jiffies64() as u32 }
 }
 
 /// Moves the direction on by what is new in the segment. `None` if nothing is and no FIN comes with it.
@@ -410,14 +370,4 @@ unsafe fn copy<const MAX: usize>(skb: *mut __sk_buff, at: u32, to: *mut u8, len:
         count(Counter::CopyFailed);
         0
     }
-}
-
-#[inline(always)]
-fn other<const EGRESS: bool>(state: &mut State) -> &mut Way {
-    if EGRESS { &mut state.received } else { &mut state.sent }
-}
-
-#[inline(always)]
-fn way<const EGRESS: bool>(state: &mut State) -> &mut Way {
-    if EGRESS { &mut state.sent } else { &mut state.received }
 }

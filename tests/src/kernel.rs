@@ -24,6 +24,18 @@ pub fn held_by(pid: u32) -> Held {
     texts.flat_map(|text| text.lines().filter_map(object).collect::<Vec<_>>()).collect()
 }
 
+/// The most instructions that the kernel went through to verify a program that a process holds; `None` where it does not tell
+/// (before 5.16).
+#[must_use]
+#[track_caller]
+pub fn most_verified(pid: u32) -> Option<u64> {
+    let directory = format!("/proc/{pid}/fdinfo");
+    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let texts = entries.filter_map(Result::ok).filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let told = |text: String| text.lines().find_map(|line| line.strip_prefix("verified_insns:")?.trim().parse().ok());
+    texts.filter_map(told).max()
+}
+
 /// How many links a process holds: what is attached.
 #[must_use]
 #[track_caller]

@@ -19,7 +19,7 @@ use wirespan_tests::span::Kind;
 const CONNECTIONS: usize = 16;
 /// For so long at most.
 const LOAD: Duration = Duration::from_secs(10);
-/// Spans of requests that were read and that nobody waits for.
+/// It goes on until so many requests were left out.
 const MANY: u64 = 5_000;
 
 #[test]

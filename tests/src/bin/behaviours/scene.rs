@@ -5,12 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 use wirespan_tests::agent::{Agent, binary};
 use wirespan_tests::child::Program;
+use wirespan_tests::kernel;
 use wirespan_tests::raw::{Wire, get, ok};
 use wirespan_tests::servers::{self, Server};
 use wirespan_tests::temp::TempDir;
 
 /// The agent's exit code where a machine can't be traced.
 const CANNOT_TRACE: i32 = 3;
+/// Instructions that the kernel may go through to verify a program: it gives up after a million, and one branch more can double them.
+const VERIFIED: u64 = 900_000;
 
 /// One agent and what is older than it.
 pub(crate) struct Scene {
@@ -67,7 +70,13 @@ impl Scene {
             old.push((kind, wire));
             listeners.push(listener);
         }
-        Start::Traces(Box::new(Self { agent: Agent::start(), nginx, old: Mutex::new(old), _listeners: listeners }))
+        let agent = Agent::start();
+        if let Some(most) = kernel::most_verified(agent.pid()).filter(|&most| most > VERIFIED) {
+            return Start::Fails(format!(
+                "the verifier went through {most} instructions for one program, of a million at most"
+            ));
+        }
+        Start::Traces(Box::new(Self { agent, nginx, old: Mutex::new(old), _listeners: listeners }))
     }
 
     /// The old connection of this kind, once.

@@ -75,6 +75,9 @@ impl Process {
 
     /// Whose a call is, once and for all.
     pub(super) fn decide(&mut self, key: Key) -> Decision {
+        if self.calls.get(key).is_some_and(|call| call.decision.is_none()) {
+            self.hand_back_early(key);
+        }
         let Some(call) = self.calls.get(key) else { return Decision::default() };
         if let Some(decision) = call.decision {
             return decision;
@@ -102,6 +105,10 @@ impl Process {
         });
         if let Some((evidence, _)) = weighed {
             self.unsure = self.unsure << 1 | u128::from(evidence.strength < SURE);
+        }
+        self.settle(key, evidence);
+        if let Some(decision) = self.calls.get(key).and_then(|call| call.decision) {
+            return decision;
         }
         let is_sure = evidence.is_some_and(|evidence| evidence.strength >= THRESHOLD);
         let (parent, candidate) = if is_sure { (evidence, None) } else { (None, evidence) };

@@ -8,8 +8,7 @@
 //! To be told of it costs each wake-up of the machine some tens of nanoseconds, so it is asked for only where links are missing, and
 //! given up again where it costs too much or tells nothing.
 
-use foldhash::HashMap;
-
+use super::locks::Locks;
 use super::process::{Call, Cause, Process, Thread};
 use crate::flow::Nanos;
 use crate::slots::Key;
@@ -23,21 +22,6 @@ pub(super) struct Handover {
     is_first: bool,
     /// What the one who did it was busy with.
     cause: Option<Cause>,
-}
-
-/// What the locks of a process are worth.
-#[derive(Debug, Default)]
-pub(super) struct Handovers {
-    by_lock: HashMap<u64, Seen>,
-    /// Of locks of which little was seen: later ones, first ones.
-    others: [Seen; 2],
-}
-
-/// How often a call was made for the request that the waker was busy with, while others were open.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    right: u32,
-    wrong: u32,
 }
 
 /// Whether it is to be told of a process.
@@ -62,23 +46,10 @@ pub(super) const MADE: u64 = 1;
 
 /// Of what comes before a call so many wake-ups are remembered, the first ones.
 const MAX_REMEMBERED: usize = 8;
-/// Locks of a process. Some are made for each wait: those of which little is known are forgotten then.
-const MAX_LOCKS: usize = 1_024;
-/// A lock must have been seen so often to be kept then.
-const FEW: u32 = 16;
-/// What is known of others weighs like so many sightings.
-const WEIGHT: f64 = 4.0;
-/// Before anything was seen: nothing.
-const EXPECTED: f64 = 0.5;
-/// The most that a lock can be worth,
+/// The most that who sets a thread to work can be worth.
 const MOST: f64 = 0.98;
-/// and the least for it to count: much more than chance does, however many requests are open.
-const LEAST: f64 = 0.8;
 /// It tells something where so many requests are open: of two chance is right half of the time, which is well below [`LEAST`].
-const TELLING: usize = 2;
-/// Counts are halved then: how many requests are open changes, and with it what chance does.
-const MAX_COUNT: u32 = 512;
-
+pub(super) const TELLING: usize = 2;
 /// Asked for when so many calls were not sure,
 const UNSURE: u32 = 20;
 /// and one in so many.
@@ -96,56 +67,10 @@ pub(super) const UNUSED_NS: u64 = 10 * SECOND_NS;
 const STRONG: f64 = 0.97;
 /// Calls that were made while a request was open, and are looked through.
 const MAX_FOLLOWED: usize = 512;
-/// After so many calls it is seen whether it tells anything.
-const ENOUGH: u32 = 256;
-
-impl Seen {
-    fn share(self, expected: f64) -> f64 {
-        (f64::from(self.right) + WEIGHT * expected) / (f64::from(self.right) + f64::from(self.wrong) + WEIGHT)
-    }
-
-    const fn count(self) -> u32 {
-        self.right + self.wrong
-    }
-
-    const fn learn(&mut self, is_right: bool) {
-        *if is_right { &mut self.right } else { &mut self.wrong } += 1;
-        if self.count() >= MAX_COUNT {
-            (self.right, self.wrong) = (self.right / 2, self.wrong / 2);
-        }
-    }
-}
-
-impl Handovers {
-    /// How likely a call is made for whom the waker was busy with; `None` where too little is known of such a lock, or where it is
-    /// worth little.
-    fn worth(&self, handover: &Handover) -> Option<f64> {
-        let others = self.others[usize::from(handover.is_first)];
-        let known = self.by_lock.get(&handover.lock).copied().unwrap_or_default();
-        let worth = known.share(others.share(EXPECTED)).min(MOST);
-        (others.count() >= FEW && worth >= LEAST).then_some(worth)
-    }
-
-    fn learn(&mut self, handover: &Handover, is_right: bool) {
-        if self.by_lock.len() >= MAX_LOCKS && !self.by_lock.contains_key(&handover.lock) {
-            self.by_lock.retain(|_, seen| seen.count() >= FEW);
-        }
-        if self.by_lock.len() < MAX_LOCKS {
-            self.by_lock.entry(handover.lock).or_default().learn(is_right);
-        }
-        self.others[usize::from(handover.is_first)].learn(is_right);
-    }
-
-    /// Whether nothing was ever learnt: of most processes it is not told who wakes whom.
-    const fn is_empty(&self) -> bool {
-        self.others[0].count() + self.others[1].count() == 0
-    }
-
-    /// Whether enough was seen to know that no lock is worth anything.
-    fn is_worthless(&self) -> bool {
-        let all = self.others[0].count() + self.others[1].count();
-        let is_good = |seen: &Seen| seen.count() >= FEW && seen.share(EXPECTED) >= LEAST;
-        all >= ENOUGH && !self.others.iter().chain(self.by_lock.values()).any(is_good)
+impl Handover {
+    /// The first one that sets a thread to work rather tells for whom than a later one.
+    const fn class(&self) -> usize {
+        self.is_first as usize
     }
 }
 
@@ -219,6 +144,7 @@ impl Process {
         } else if thread.woken.len() < MAX_REMEMBERED {
             thread.woken.push(Handover { lock, is_first, cause });
         }
+        self.told(by, to, lock, at);
     }
 
     /// What the one was busy with who set the thread to work that makes a call, and how likely the call is made for that.
@@ -226,7 +152,9 @@ impl Process {
         if !self.workers.are_waiting() {
             return None;
         }
-        let known = call.woken.iter().filter_map(|handover| Some((handover.cause?, self.handovers.worth(handover)?)));
+        let known = call.woken.iter().filter_map(|handover| {
+            Some((handover.cause?, self.handovers.worth(handover.lock, handover.class())?.min(MOST)))
+        });
         known.max_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
@@ -291,7 +219,7 @@ impl Process {
         let woken = call.woken.clone();
         for handover in &woken {
             if let Some(cause) = handover.cause {
-                self.handovers.learn(handover, is_for(cause, parent, before));
+                self.handovers.learn(handover.lock, handover.class(), is_for(cause, parent, before));
             }
         }
     }
@@ -301,7 +229,7 @@ impl Process {
         self.demand.note(is_sure);
         let Demand { is_on, is_gone, unsure, decided, pause_until, .. } = self.demand;
         if is_on {
-            if self.handovers.is_worthless() || !self.workers.are_waiting() {
+            if (self.handovers.is_worthless() && !self.handbacks.has_good()) || !self.workers.are_waiting() {
                 self.demand.pause(now);
             }
         } else if !is_gone
@@ -311,7 +239,7 @@ impl Process {
             && self.workers.are_waiting()
             && self.has_many_callers()
         {
-            self.handovers = Handovers::default();
+            self.handovers = Locks::default();
             self.demand.set(true);
         }
     }

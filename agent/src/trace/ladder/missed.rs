@@ -53,10 +53,18 @@ pub struct MissedRequest {
 /// What processes are seen to ask and to be asked.
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
-    /// Operations of calls by where they go.
-    calls: HashMap<u64, Vec<u64>>,
+    /// What is called, by where that is.
+    calls: HashMap<u64, Vec<Kind>>,
     /// The operation of most requests, if there is one, and by how many more they are.
     request: (u64, u32),
+}
+
+/// What is called at a place, and how often by threads that take or answer requests themselves, and by others.
+#[derive(Debug, Default)]
+struct Kind {
+    operation: u64,
+    by_servers: u32,
+    by_others: u32,
 }
 
 /// Places that a process calls and of which it is remembered what is called there.
@@ -68,14 +76,30 @@ const MAX_AGAIN: usize = 512;
 /// Requests that were answered since, and are compared again.
 const MAX_COMPARED_AGAIN: usize = 64;
 
+impl Kind {
+    /// Whether such threads call this, more than seldom.
+    const fn is_made_by(&self, servers: bool) -> bool {
+        /// One in so many may be a mistake.
+        const SELDOM: u32 = 16;
+        let (such, others) =
+            if servers { (self.by_servers, self.by_others) } else { (self.by_others, self.by_servers) };
+        such >= others / SELDOM
+    }
+}
+
 impl Kinds {
-    pub(super) fn called(&mut self, destination: u64, operation: u64) {
+    pub(super) fn called(&mut self, destination: u64, operation: u64, is_by_server: bool) {
         if self.calls.len() >= MAX_DESTINATIONS && !self.calls.contains_key(&destination) {
             return;
         }
         let known = self.calls.entry(destination).or_default();
-        if known.len() < MAX_OPERATIONS && !known.contains(&operation) {
-            known.push(operation);
+        let at = known.iter().position(|kind| kind.operation == operation).unwrap_or(known.len());
+        if at == known.len() && at < MAX_OPERATIONS {
+            known.push(Kind { operation, ..Kind::default() });
+        }
+        if let Some(kind) = known.get_mut(at) {
+            let count = if is_by_server { &mut kind.by_servers } else { &mut kind.by_others };
+            *count = count.saturating_add(1);
         }
     }
 
@@ -152,7 +176,11 @@ impl Process {
             // To ask whether a request may have made a call takes a part of what comparing two takes.
             self.effort.spend(self.open.len() / 4 + 1);
             self.name(key);
-            self.assign(key);
+            let missed = self.calls.get(key).filter(|call| call.missed.is_some());
+            match missed.and_then(|call| self.by_thread(call)) {
+                Some((parent, evidence)) => self.prove(key, parent, evidence),
+                None => _ = self.assign(key),
+            }
         }
         let answered = self.closed.iter().rev().copied().take(MAX_COMPARED_AGAIN).filter(|&key| {
             self.parents.get(key).is_some_and(|parent| parent.answered.is_some_and(|answered| answered >= since))
@@ -161,17 +189,23 @@ impl Process {
         answered.into_iter().rev().for_each(|key| self.improve(key));
     }
 
-    /// What a call asks that was not seen: what somebody was most likely to ask there.
+    /// What a call asks that was not seen: what somebody was most likely to ask there, of what such threads ask.
     fn name(&mut self, key: Key) {
         let Some(call) = self.calls.get(key) else { return };
         let Some(destination) = call.missed else { return };
+        let is_by_server = self.threads.get(&call.tid).is_some_and(|thread| thread.serves);
+        let own = self.by_thread(call).map(|(parent, _)| parent);
+        let all = self.kinds.calls.get(&destination).map_or(&[][..], Vec::as_slice);
+        let has_such = all.iter().any(|kind| kind.is_made_by(is_by_server));
         let mut best = None;
-        for &operation in self.kinds.calls.get(&destination).into_iter().flatten() {
-            let call = Call { operation, ..call.clone() };
-            if let Some(first) = self.candidates(&call).first().copied()
+        for kind in all.iter().filter(|kind| !has_such || kind.is_made_by(is_by_server)) {
+            let call = Call { operation: kind.operation, ..call.clone() };
+            let candidates = self.candidates(&call);
+            let first = candidates.iter().find(|candidate| own.is_none_or(|own| own == candidate.request));
+            if let Some(&first) = first
                 && best.is_none_or(|(_, other)| self.is_before(&first, &other, call.acted()))
             {
-                best = Some((operation, first));
+                best = Some((kind.operation, first));
             }
         }
         if let (Some((operation, _)), Some(call)) = (best, self.calls.get_mut(key)) {

@@ -5,11 +5,12 @@
 //! - T0 [`token`]: an id that came with the request leaves with the call.
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
 //!   answers each request on a thread of its own. [`worker`]: threads that answer what another took for them make their calls.
+//!   [`handback`]: who waits for what others call for it is woken by the answer.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
 //!   is what a request did when, [`change`] another way to whom calls belong and [`gain`] how much likelier that is, [`mend`] what an
 //!   answer says about it, [`company`] what those around a call say. [`lags`] are how long steps take.
 //!   [`wait`] knows what waits for which answers, [`order`] who of those that wait for the same acts first, [`handover`] what it is worth
-//!   who sets a thread to work, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing costs.
+//!   who sets a thread to work, [`locks`] by which lock, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing costs.
 //!
 //! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is
 //! linked, and that is counted. The rest waits until the call's span is given away, so that what happens after the call can speak.
@@ -25,8 +26,10 @@ mod decide;
 mod effort;
 mod gain;
 mod goroutine;
+mod handback;
 mod handover;
 mod lags;
+mod locks;
 mod memo;
 mod mend;
 mod missed;
@@ -182,7 +185,8 @@ impl Ladder {
         process.count_call(operation, made.task.tid);
         let call = process.begin(operation, made.task, made.sent, made.opened, made.free_since);
         let at = call.made;
-        process.kinds.called(made.destination, operation);
+        let is_by_server = process.threads.get(&made.task.tid).is_some_and(|thread| thread.serves);
+        process.kinds.called(made.destination, operation, is_by_server);
         let origin = self.goroutines.get_mut(&made.task.tgid).and_then(|known| known.origin(made.socket, made.sent));
         let proofs = [
             process.by_id(&ask.tokens),
@@ -334,6 +338,7 @@ impl Ladder {
         let Some(process) = self.processes.get_mut(&call.tgid) else { return Decision::default() };
         self.uncompared += u64::from(process.is_exhausted());
         let decision = process.decide(call.key);
+        self.contradictions += std::mem::take(&mut process.contradictions);
         self.demands.extend(process.demand.take_change().map(|is_on| (call.tgid, is_on)));
         decision
     }

@@ -8,7 +8,9 @@ use wirespan_common::record::TaskId;
 
 use super::effort::Effort;
 use super::evidence::{Decision, Doubt, Evidence};
-use super::handover::{Demand, Handover, Handovers};
+use super::handback::{HandedTo, Told};
+use super::handover::{Demand, Handover};
+use super::locks::Locks;
 use super::missed::Kinds;
 use super::order::Order;
 use super::plan::Plans;
@@ -56,7 +58,14 @@ pub(super) struct Process {
     pub(super) tokens: Tokens,
     pub(super) habit: Habit,
     pub(super) workers: Workers,
-    pub(super) handovers: Handovers,
+    /// Whether threads that were set to work make a call for what the one was busy with who did it: later ones, first ones.
+    pub(super) handovers: Locks<2>,
+    /// Whether threads that were woken by whoever took an answer waited for it.
+    pub(super) handbacks: Locks<1>,
+    /// Answers that were handed to whom they seem to be for.
+    pub(super) handed: u32,
+    /// Calls whose evidence contradicted itself, and that are not counted yet.
+    pub(super) contradictions: u64,
     pub(super) demand: Demand,
     pub(super) last_used: Nanos,
 }
@@ -104,6 +113,8 @@ pub(super) struct Call {
     pub(super) woken: Vec<Handover>,
     /// Requests that were open then.
     pub(super) crowd: usize,
+    /// To whom its answer was handed.
+    pub(super) handed_to: Option<HandedTo>,
     /// When a task took its answer.
     pub(super) heard: Option<Nanos>,
     pub(super) is_over: bool,
@@ -145,10 +156,16 @@ pub(super) struct Thread {
     /// Requests that it took and that are not answered.
     pub(super) open: u32,
     pub(super) shift: Shift,
+    /// Answers to calls that it took.
+    pub(super) heard: u32,
+    /// It takes requests, or answers some.
+    pub(super) serves: bool,
     /// When it last sent an answer.
     pub(super) answered: Nanos,
     /// Who has woken it since it last took or called anything.
     pub(super) woken: Vec<Handover>,
+    /// Which answers those had taken.
+    pub(super) told: Vec<Told>,
 }
 
 /// What a thread took is remembered so far back: a connection is opened some turns of an event loop before it is used.
@@ -172,6 +189,13 @@ impl Parent {
     /// Whether it was there at a time and not yet answered.
     pub(super) fn is_open_at(&self, at: Nanos) -> bool {
         self.read <= at && self.answered.is_none_or(|answered| answered >= at)
+    }
+}
+
+impl Thread {
+    /// What it took last, and when.
+    pub(super) const fn took(&self) -> Option<(Nanos, Cause)> {
+        self.took[REMEMBERED - 1]
     }
 }
 
@@ -200,8 +224,13 @@ impl Process {
         thread.took.rotate_left(1);
         thread.took[REMEMBERED - 1] = Some((at, cause));
         thread.woken.clear();
-        if matches!(cause, Cause::Request(_)) {
-            thread.open += 1;
+        thread.told.clear();
+        match cause {
+            Cause::Request(_) => {
+                thread.open += 1;
+                thread.serves = true;
+            }
+            Cause::Answer(_) => thread.heard = thread.heard.saturating_add(1),
         }
     }
 
@@ -241,6 +270,7 @@ impl Process {
             cause: self.cause_at(tid, made),
             crowd: self.open.len(),
             woken: self.threads.get(&tid).map(|thread| thread.woken.clone()).unwrap_or_default(),
+            handed_to: None,
             heard: None,
             is_over: false,
             owner: None,
@@ -302,6 +332,7 @@ impl Process {
         }
         if began.is_some() {
             self.worker_answered(sender, key);
+            self.handed_back(sender, key);
         }
         self.follow_handovers(key);
         self.mend(key);

@@ -2,6 +2,7 @@
 
 mod advance;
 mod company;
+mod handback;
 mod handover;
 mod memo;
 mod mend;
@@ -11,7 +12,7 @@ mod worker;
 
 use std::collections::HashMap as Map;
 
-use wirespan_common::record::TaskId;
+use wirespan_common::record::{Header, Relation, TaskId, kind};
 
 use self::pool::{Lost, with_a_full_pool};
 use super::evidence::Decision;
@@ -103,6 +104,13 @@ impl World {
     fn hear(&mut self, call: Handle, tid: u32, at: u64) {
         self.ladder.call_over(call, Nanos(at));
         self.ladder.heard(call, task(tid), Nanos(at));
+    }
+
+    /// A thread wakes another that sleeps on a futex.
+    fn wake(&mut self, by: u32, woken: u32, futex: u64, at: u64) {
+        let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind: kind::WAKE, cpu: 0 };
+        let relation = Relation { header, task: task(by), other_tid: woken, pad: 0, futex };
+        self.ladder.related(&relation);
     }
 
     fn answer(&mut self, request: Request, at: u64) {

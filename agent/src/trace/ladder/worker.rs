@@ -79,6 +79,7 @@ impl Process {
         let is_telling = self.open.len() > 1;
         let thread = self.thread(tid);
         thread.woken.clear();
+        thread.told.clear();
         let has_waited = thread.shift.called(key);
         if !has_waited && is_telling {
             self.workers.waiting.note(false);
@@ -107,6 +108,7 @@ impl Process {
         let (operation, node, Some(answered)) = (request.operation, request.node, request.answered) else { return };
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         thread.answered = answered;
+        thread.serves = true;
         let mut shift = std::mem::take(&mut thread.shift);
         let read = request.read;
         let is_within = |&key: &Key| self.calls.get(key).is_some_and(|call| call.made >= read && call.made <= answered);
@@ -145,7 +147,7 @@ impl Process {
     }
 
     /// It is proven whose a call is that was given to somebody by comparing.
-    fn prove_late(&mut self, key: Key, parent: Key, evidence: Evidence) {
+    pub(super) fn prove_late(&mut self, key: Key, parent: Key, evidence: Evidence) {
         let Some(call) = self.calls.get(key) else { return };
         if call.proof.is_some() || call.decision.is_some() {
             return;

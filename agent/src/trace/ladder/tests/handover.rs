@@ -1,7 +1,5 @@
 //! Threads that set others to work.
 
-use wirespan_common::record::{Header, Relation};
-
 use super::*;
 
 /// A lock on which threads wait for work.
@@ -10,12 +8,6 @@ const QUEUE: u64 = 0x7000_1000;
 const INTERPRETER: u64 = 0x7000_2000;
 
 impl World {
-    fn wake(&mut self, by: u32, woken: u32, futex: u64, at: u64) {
-        let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind: kind::WAKE, cpu: 0 };
-        let relation = Relation { header, task: task(by), other_tid: woken, pad: 0, futex };
-        self.ladder.related(&relation);
-    }
-
     fn demands(&mut self) -> Vec<(u32, bool)> {
         let mut demands = Vec::new();
         self.ladder.take_demands(&mut demands);

@@ -5,15 +5,23 @@ use super::*;
 impl World {
     /// A call of which only the answer is seen.
     pub(super) fn miss_call(&mut self, sent: u64, answered: u64) {
+        self.miss_call_by(1, sent, answered);
+    }
+
+    fn miss_call_by(&mut self, tid: u32, sent: u64, answered: u64) -> Handle {
         let missed = MissedCall {
-            task: task(1),
+            task: task(tid),
             sent: Nanos(sent),
             opened: None,
             free_since: Some(Nanos(1)),
             destination: 9,
             answered: Nanos(answered),
         };
-        self.ladder.missed_call(&missed).expect("the process answers requests");
+        self.ladder.missed_call(&missed).expect("the process answers requests")
+    }
+
+    fn operation(&self, call: Handle) -> u64 {
+        self.ladder.processes[&TGID].calls.get(call.key).expect("it is kept").operation
     }
 
     /// A request that nobody is seen to take.
@@ -65,6 +73,36 @@ fn a_call_that_only_its_answer_shows_takes_its_place_and_costs_few_links() {
     let Score { right, wrong, missing } = with_a_full_pool(&mut world, 60, Some(Lost::CallWithAnswer(30)));
     // What it asked is a guess, and those around it are doubted.
     assert!(wrong == 0 && right > missing, "{right} right, {wrong} wrong, {missing} missing");
+}
+
+#[test]
+fn what_was_missed_is_taken_for_what_such_threads_call() {
+    /// Takes and answers requests, and makes their first call; the other has their second call made.
+    const HANDLERS: [u32; 2] = [100, 101];
+    const HELPER: u32 = 200;
+    let mut world = World::default();
+    let mut known = None;
+    for number in 0..60 {
+        let at = 100 * S + number * S;
+        let request = world.request(HANDLERS[0], at);
+        let first = world.call(Some(request), HANDLERS[0], at + 100 * US, "/a/1");
+        world.hear(first, HANDLERS[0], at + 4 * MS);
+        let second = world.call(Some(request), HELPER, at + 4 * MS + 100 * US, "/b/1");
+        world.hear(second, HELPER, at + 8 * MS);
+        world.answer(request, at + 8 * MS + 100 * US);
+        world.score();
+        known = Some([first, second].map(|call| world.operation(call)));
+    }
+    let [own, helped] = known.expect("calls were made");
+    // Two in turn: the second has just come when what the first one has done by a helper is missed, and so is what it does itself.
+    let at = 200 * S;
+    let request = world.request(HANDLERS[0], at);
+    let first = world.call(Some(request), HANDLERS[0], at + 100 * US, "/a/1");
+    world.hear(first, HANDLERS[0], at + 4 * MS);
+    world.request(HANDLERS[1], at + 5 * MS);
+    let by_helper = world.miss_call_by(HELPER, at + 5 * MS + 100 * US, at + 9 * MS);
+    let by_handler = world.miss_call_by(HANDLERS[1], at + 5 * MS + 300 * US, at + 9 * MS);
+    assert_eq!([world.operation(by_handler), world.operation(by_helper)], [own, helped]);
 }
 
 #[test]

@@ -198,8 +198,10 @@ impl Family {
                 // An answer that came in one piece was over before anybody took it.
                 state.free_since = state.free_since.map(|since| since.max(at));
                 let front = || state.open.front().and_then(|request| request.handle);
-                if let Some(handle) = state.unheard.take().or_else(front) {
-                    self.ladder.heard(handle, touch.task, at);
+                match state.unheard.take().or_else(front) {
+                    Some(handle) => self.ladder.heard(handle, touch.task, at),
+                    None if state.open.is_empty() => state.took_unseen = Some(touch.task),
+                    None => {}
                 }
             }
         }

@@ -24,17 +24,18 @@ impl Family {
         }
         match role {
             Role::Client => {
+                let taken_by = state.took_unseen.take();
                 let is_first = state.free_since.is_none() && facts.from_start;
-                let sent = asked.or(state.free_since).unwrap_or(answered);
-                state.unheard = self.ladder.missed_call(&MissedCall {
-                    task: facts.task,
-                    sent,
+                let free_since = state.free_since.replace(answered);
+                let missed = self.ladder.missed_call(&MissedCall {
+                    task: taken_by.unwrap_or(facts.task),
+                    sent: asked.or(free_since).unwrap_or(answered),
                     opened: facts.connecting.filter(|_| is_first).map(|at| (at, facts.opener)),
-                    free_since: state.free_since,
+                    free_since,
                     destination: address::number(facts.dialled.unwrap_or(facts.remote)),
                     answered,
                 });
-                state.free_since = Some(answered);
+                state.unheard = missed.filter(|_| taken_by.is_none());
             }
             Role::Server => {
                 let missed = MissedRequest {

@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) peer: Option<Box<Said>>,
     /// The last call, if nobody was seen to take its answer yet.
     pub(super) unheard: Option<Handle>,
+    /// Who took something last that nobody was seen to ask for.
+    pub(super) took_unseen: Option<TaskId>,
 }
 
 /// What is done with the bytes.

@@ -84,11 +84,11 @@ pub enum Event {
     },
     /// A request and what became of it.
     Exchange(Exchange),
-    /// A response to a request that was never seen.
+    /// A response to a request that was never seen; it need not be seen either.
     Stray {
         /// When bytes passed that were not seen and may have been the request, if any did.
         asked: Option<Nanos>,
-        /// First byte of the response.
+        /// First byte of the response, or the last one if nothing of it was seen.
         answered: Nanos,
     },
     /// The TLS handshake showed something.

@@ -182,6 +182,10 @@ impl Parser for Http1 {
         if chunk.is_empty() {
             return;
         }
+        let is_unasked = self.open.is_empty() && self.untracked == 0 && self.server.is_between_messages();
+        if side == Side::Server && is_unasked && matches!(chunk, Chunk::Gap(_)) {
+            out.push(Event::Stray { asked: self.client.lost.take(), answered: at.time });
+        }
         let (mut piece, mut start, mut here) = (chunk, true, at);
         match side {
             Side::Client => self.server.answered(),

@@ -190,6 +190,11 @@ impl Stream {
         matches!(self.state, State::Over)
     }
 
+    /// Whether the last message is over, and nothing of the next one was seen.
+    pub(super) fn is_between_messages(&self) -> bool {
+        matches!(&self.state, State::Head(head) if !head.tentative) && self.buffer.is_empty()
+    }
+
     /// Bytes kept.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {

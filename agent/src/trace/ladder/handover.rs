@@ -160,10 +160,19 @@ impl Process {
 
     /// How likely a request makes a call, by who set its thread to work: a natural logarithm.
     pub(super) fn handed(&self, call: &Call, parent: Key, before: &[Key]) -> f64 {
+        self.handed_if(call, |cause| is_for(cause, parent, before))
+    }
+
+    /// The same of a call that is made for nobody.
+    pub(super) fn handed_by_nobody(&self, call: &Call) -> f64 {
+        self.handed_if(call, |_| false)
+    }
+
+    fn handed_if(&self, call: &Call, is_it: impl FnOnce(Cause) -> bool) -> f64 {
         let Some((cause, worth)) = self.best_handover(call) else { return 0.0 };
         // One of the others has made it, if they are wrong. Some of those are out of the question, so that it is not one of all.
         let others = (call.crowd.max(1) as f64).sqrt();
-        (if is_for(cause, parent, before) { worth } else { (1.0 - worth) / others }).ln()
+        (if is_it(cause) { worth } else { (1.0 - worth) / others }).ln()
     }
 
     /// A request was answered, and it may be known only now which calls it made itself: those that were made by threads that it set

@@ -205,7 +205,7 @@ impl Process {
     pub(super) fn nobodys(&self, call: &Call) -> f64 {
         /// Such calls come at any time: once in ten seconds, say.
         const LOG_PERIOD_NS: f64 = 23.0;
-        self.orphan_share(call.operation).ln() - self.trust() * LOG_PERIOD_NS
+        self.orphan_share(call.operation).ln() - self.trust() * LOG_PERIOD_NS + self.handed_by_nobody(call)
     }
 }
 

@@ -35,6 +35,26 @@ fn an_answer_to_a_request_that_was_lost_tells_of_it() {
 }
 
 #[test]
+fn an_exchange_that_was_lost_as_a_whole_shows_by_what_is_missing() {
+    let talk = talk(false, &[c(GET), s(OK), Step::SGap(43), Step::CGap(27), c(GET), s(OK), c(GET), s(OK)]);
+    let strays: Vec<_> = talk.events.iter().filter(|event| matches!(event, Event::Stray { .. })).collect();
+    assert_eq!(strays, [&Event::Stray { asked: None, answered: Nanos(2) }]);
+    assert_eq!(talk.exchanges().len(), 3);
+}
+
+#[test]
+fn what_is_missing_of_an_answer_is_no_other_answer() {
+    let half = s("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nab");
+    let asked: &[Step] = &[c(GET), Step::SGap(43), c(GET), s(OK)];
+    let stray: &[Step] = &[c(GET), s(OK), Step::CGap(27), half, Step::SGap(98)];
+    for (steps, expected) in [(asked, 0), (stray, 1)] {
+        let talk = talk(false, steps);
+        let strays = talk.events.iter().filter(|event| matches!(event, Event::Stray { .. })).count();
+        assert_eq!(strays, expected, "{:?}", talk.events);
+    }
+}
+
+#[test]
 fn a_gap_within_a_chunk_loses_nothing() {
     check(
         &[c(GET), s(format!("{CHUNKED}100\r\nab")), Step::SGap(254), s("\r\n0\r\n\r\n")],

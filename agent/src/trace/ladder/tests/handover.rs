@@ -125,3 +125,20 @@ fn of_a_process_that_is_gone_nothing_is_asked_for() {
     world.score();
     assert_eq!(world.demands(), []);
 }
+
+#[test]
+fn who_was_set_to_work_for_somebody_hardly_calls_for_nobody() {
+    let mut world = World::default();
+    for number in 0..60 {
+        crowd(&mut world, number, if number < 20 { 1 } else { 4 }, true);
+        world.score();
+    }
+    let at = 2_000 * S;
+    let requests = [100, 101].map(|handler| world.request(handler, at));
+    world.wake(100, 200, QUEUE, at + MS);
+    let call = world.call(Some(requests[0]), 200, at + 2 * MS, "/b/1");
+    let process = &world.ladder.processes[&TGID];
+    let call = process.calls.get(call.key).expect("it is kept");
+    let of_itself = process::Call { woken: Vec::new(), ..call.clone() };
+    assert!(process.nobodys(call) < process.nobodys(&of_itself) - 1.0);
+}

@@ -120,6 +120,7 @@ impl Family {
                 self.tell_head(request, reader.tgid);
             }
             Role::Client => {
+                state.took_unseen = None;
                 let opened = (request.number == 0 && request.began.pos == 0)
                     .then(|| facts.connecting.map(|at| (at, facts.opener)))
                     .flatten();

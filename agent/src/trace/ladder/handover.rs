@@ -185,12 +185,9 @@ impl Process {
         let (read, Some(answered), own) = (request.read, request.answered, &request.calls) else { return };
         let from = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made < read));
         let is_handed = |key: &Key| {
-            self.calls.get(*key).is_some_and(|call| {
-                let best = self.best_handover(call).filter(|&(_, worth)| worth >= STRONG);
-                call.proof.is_none()
-                    && call.decision.is_none()
-                    && best.is_some_and(|(cause, _)| is_for(cause, parent, own))
-            })
+            let open = self.calls.get(*key).filter(|call| call.proof.is_none() && call.decision.is_none());
+            let best = open.and_then(|call| self.best_handover(call)).filter(|&(_, worth)| worth >= STRONG);
+            best.is_some_and(|(cause, _)| is_for(cause, parent, own))
         };
         let since = self.recent.range(from..).copied().take(MAX_FOLLOWED);
         let since = since.take_while(|&key| self.calls.get(key).is_none_or(|call| call.made <= answered));

@@ -69,6 +69,12 @@ impl Site {
     /// All clients ask at the same moment, again and again. Gives for each path the process that took it, as the answer says.
     #[track_caller]
     fn load(&self) -> Vec<(String, u32)> {
+        self.load_again(0)
+    }
+
+    /// The same, with paths of their own for each round.
+    #[track_caller]
+    fn load_again(&self, round: usize) -> Vec<(String, u32)> {
         let (port, barrier) = (self.port, Arc::new(Barrier::new(CLIENTS)));
         let client = |client: usize| {
             let barrier = Arc::clone(&barrier);
@@ -77,7 +83,7 @@ impl Site {
                 stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
                 (0..REQUESTS)
                     .map(|number| {
-                        let path = format!("/work/{client}-{number}");
+                        let path = format!("/work/{round}-{client}-{number}");
                         barrier.wait();
                         write!(stream, "GET {path} HTTP/1.1\r\nHost: app\r\n\r\n").expect("it reads");
                         (path, body(&mut stream).parse().expect("a process id"))
@@ -209,6 +215,39 @@ fn a_call_that_is_made_for_ten_requests_is_nobodys() {
 #[test]
 fn an_executor_whose_threads_others_set_to_work() {
     assert_eq!(links("executes", CLIENTS * REQUESTS).wrong, 0);
+}
+
+/// Whoever waits for an executor's call is woken by the thread that has taken the answer. That has to prove itself first.
+#[test]
+fn an_executor_whose_threads_hand_answers_back() {
+    let site = Site::start("executes");
+    let agent = Agent::start();
+    // It takes some seconds, and several times as long on a busy machine.
+    let deadline = Instant::now() + 3 * PATIENCE;
+    for round in 0.. {
+        assert!(Instant::now() < deadline, "after {round} rounds it is still not believed who is woken");
+        site.load_again(round);
+        let calls = agent.wait("all calls", |spans| {
+            let prefix = format!("/call/{round}-");
+            let is_of_round = |span: &&Arc<Span>| {
+                span.kind == Kind::Client && span.is_on(site.backend) && span.path().starts_with(&prefix)
+            };
+            let calls: Vec<_> = spans.iter().filter(is_of_round).cloned().collect();
+            (calls.len() == CLIENTS * REQUESTS).then_some(calls)
+        });
+        let servers = agent.requests(Kind::Server, site.port);
+        let is_right = |call: &Span| {
+            let parent = servers.iter().find(|server| Some(&server.span_id) == call.parent.as_ref())?;
+            Some(parent.path().strip_prefix("/work/") == call.path().strip_prefix("/call/"))
+        };
+        let links: Vec<_> = calls.iter().filter_map(|call| is_right(call)).collect();
+        assert!(links.iter().all(|&is_right| is_right), "in round {round}");
+        let by_thread =
+            calls.iter().filter(|call| call.parent.is_some() && call.str("wirespan.link.method") == "thread");
+        if by_thread.count() > CLIENTS * REQUESTS * 9 / 10 {
+            return;
+        }
+    }
 }
 
 #[test]

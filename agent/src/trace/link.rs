@@ -13,7 +13,7 @@ pub enum Method {
     SameId,
     /// A value that looks like an id, of a header that proved to carry ids, came with the request and left with the call.
     LearntId,
-    /// The process answers each request on a thread of its own, and that thread made the call.
+    /// The process answers each request on a thread of its own, and that thread made the call, or waited for the one that did.
     Thread,
     /// A goroutine made the call that answers the request, or that one of its children is.
     Goroutine,

@@ -8,13 +8,26 @@
 
 use super::THRESHOLD;
 use super::align::SURE;
+use super::busy::{Cause, Thread};
 use super::evidence::{Decision, Evidence};
 use super::handover::TELLING;
-use super::process::{Cause, Process, Thread};
+use super::locks::Locks;
+use super::process::Process;
 use crate::flow::Nanos;
 use crate::slots::Key;
 use crate::trace::ancestry::Node;
 use crate::trace::link::Method;
+
+/// What is known of answers that are handed back.
+#[derive(Debug, Default)]
+pub(super) struct Handbacks {
+    /// Whether threads that were woken by whoever took an answer waited for it.
+    pub(super) locks: Locks<1>,
+    /// Answers that were handed to whom they seem to be for.
+    count: u32,
+    /// Calls about which others were as sure and said something else, and that are not counted yet.
+    pub(super) contradictions: u64,
+}
 
 /// A thread was woken by one that had just taken an answer.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +65,10 @@ const MAX_TOLD: usize = 16;
 const HELPER: u32 = 8;
 /// Where comparing says the same, what speaks against it counts for so much: both would have to be wrong in the same way.
 const AGREED: f64 = 0.5;
-/// Of so many one is compared with what others say, so that it is seen whether it stays so.
-const COMPARED: u32 = 4;
+/// Of so many the last ones are compared with what others say, so that it is seen whether it stays so: one after the other, since
+/// those around a call that is compared must not be given away because somebody was woken.
+const ROUND: u32 = 128;
+const COMPARED: u32 = 16;
 /// Of so few requests chance finds the right one so often that a mistake stands for two.
 const SMALL_CROWD: usize = 3;
 
@@ -63,7 +78,7 @@ impl Process {
         let Some((_, Cause::Answer(call))) = self.cause_at(by, at) else { return };
         // A condition variable has two futexes, side by side, that take turns.
         let lock = lock & !7;
-        if !self.workers.are_waiting() || self.handbacks.is_known_worthless(lock) {
+        if !self.workers.are_waiting() || self.handbacks.locks.is_known_worthless(lock) {
             return;
         }
         let by = self.threads.get(&by).map_or(By::Unknown, |thread| By::of(thread, self.habit.is_proven()));
@@ -90,12 +105,11 @@ impl Process {
             let decided = call.decision.and_then(|decision| decision.parent);
             let is_possible = is_in_time && decided.is_none_or(|decided| decided.parent == node);
             match one.by {
-                By::Unknown if is_possible => {}
-                By::Helper if is_possible => possible.push(one),
-                _ => self.handbacks.learn_apart(one.lock, 0, false),
+                By::Unknown | By::Helper if is_possible => possible.push(one),
+                _ => self.handbacks.locks.learn_apart(one.lock, 0, false),
             }
         }
-        for told in &possible {
+        for told in possible.iter().filter(|told| told.by == By::Helper) {
             self.hand_back(told, parent, node, self.are_too_many(told.call, &possible, parent));
         }
     }
@@ -118,8 +132,8 @@ impl Process {
             return;
         }
         call.handed_to = Some(HandedTo::Request(parent, told.lock));
-        self.handed = self.handed.wrapping_add(1);
-        if !self.handed.is_multiple_of(COMPARED) {
+        self.handbacks.count = self.handbacks.count.wrapping_add(1);
+        if self.handbacks.count % ROUND < ROUND - COMPARED {
             self.believe(told, parent, node);
         }
     }
@@ -146,7 +160,7 @@ impl Process {
 
     /// Takes a call for the request's who was told its answer, if that is sure enough.
     fn believe(&mut self, told: &Told, parent: Key, node: Node) {
-        let Some(worth) = self.handbacks.worth(told.lock, 0) else { return };
+        let Some(worth) = self.handbacks.locks.worth(told.lock, 0) else { return };
         let is_guess = self.calls.get(told.call).is_some_and(|call| call.owner == Some(parent));
         let strength = if is_guess { 1.0 - (1.0 - worth) * AGREED } else { worth };
         if strength >= THRESHOLD {
@@ -168,8 +182,8 @@ impl Process {
         match compared.filter(|compared| compared.strength >= THRESHOLD) {
             Some(compared) if compared.parent == node => {}
             None => self.believe(&told, parent, node),
-            Some(compared) if self.handbacks.worth(lock, 0).is_some_and(|worth| worth >= THRESHOLD) => {
-                self.contradictions += 1;
+            Some(compared) if self.handbacks.locks.worth(lock, 0).is_some_and(|worth| worth >= THRESHOLD) => {
+                self.handbacks.contradictions += 1;
                 self.decided(key, Decision { candidate: Some(compared), ..Decision::default() });
             }
             Some(_) => {}
@@ -183,7 +197,7 @@ impl Process {
             return;
         }
         for _ in 0..1 + usize::from(!is_right && crowd <= SMALL_CROWD) {
-            self.handbacks.learn_apart(told.lock, 0, is_right);
+            self.handbacks.locks.learn_apart(told.lock, 0, is_right);
         }
     }
 }

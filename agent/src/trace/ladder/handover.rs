@@ -8,8 +8,9 @@
 //! To be told of it costs each wake-up of the machine some tens of nanoseconds, so it is asked for only where links are missing, and
 //! given up again where it costs too much or tells nothing.
 
+use super::busy::{Cause, Thread};
 use super::locks::Locks;
-use super::process::{Call, Cause, Process, Thread};
+use super::process::{Call, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -235,7 +236,7 @@ impl Process {
         self.demand.note(is_sure);
         let Demand { is_on, is_gone, unsure, decided, pause_until, .. } = self.demand;
         if is_on {
-            if (self.handovers.is_worthless() && !self.handbacks.has_good()) || !self.workers.are_waiting() {
+            if (self.handovers.is_worthless() && !self.handbacks.locks.has_good()) || !self.workers.are_waiting() {
                 self.demand.pause(now);
             }
         } else if !is_gone

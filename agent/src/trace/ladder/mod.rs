@@ -10,16 +10,18 @@
 //!   is what a request did when, [`change`] another way to whom calls belong and [`gain`] how much likelier that is, [`mend`] what an
 //!   answer says about it, [`company`] what those around a call say. [`lags`] are how long steps take.
 //!   [`wait`] knows what waits for which answers, [`order`] who of those that wait for the same acts first, [`handover`] what it is worth
-//!   who sets a thread to work, [`locks`] by which lock, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing costs.
+//!   who sets a thread to work, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing costs.
 //!
-//! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once; where they contradict each other nothing is
-//! linked, and that is counted. The rest waits until the call's span is given away, so that what happens after the call can speak.
-//! A link that is not sure enough is not made. What is told of all processes comes in here.
+//! [`process`] holds the requests and calls of a process, [`busy`] what its threads do, [`locks`] what it is worth who wakes them.
+//! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once, or when a request is answered; where they
+//! contradict each other nothing is linked, and that is counted. The rest waits until the call's span is given away, so that what
+//! happens after the call can speak. A link that is not sure enough is not made. What is told of all processes comes in here.
 
 pub mod evidence;
 pub mod sides;
 
 mod align;
+mod busy;
 mod change;
 mod company;
 mod decide;
@@ -50,11 +52,12 @@ use std::cell::Cell;
 use foldhash::HashMap;
 use wirespan_common::record::{Relation, Routine, TaskId, Touch, kind};
 
+use self::busy::Cause;
 use self::evidence::Decision;
 use self::goroutine::Goroutines;
 use self::handover::{MADE, UNUSED_NS};
 pub use self::missed::{MissedCall, MissedRequest};
-use self::process::{Cause, MAX_PARENTS, Parent, Process};
+use self::process::{MAX_PARENTS, Parent, Process};
 use super::ancestry::Node;
 use crate::flow::{Cookie, Nanos};
 use crate::proto::ask::Ask;
@@ -338,7 +341,7 @@ impl Ladder {
         let Some(process) = self.processes.get_mut(&call.tgid) else { return Decision::default() };
         self.uncompared += u64::from(process.is_exhausted());
         let decision = process.decide(call.key);
-        self.contradictions += std::mem::take(&mut process.contradictions);
+        self.contradictions += std::mem::take(&mut process.handbacks.contradictions);
         self.demands.extend(process.demand.take_change().map(|is_on| (call.tgid, is_on)));
         decision
     }

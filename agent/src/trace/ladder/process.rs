@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
+use super::busy::{Cause, Thread};
 use super::effort::Effort;
 use super::evidence::{Decision, Doubt, Evidence};
-use super::handback::{HandedTo, Told};
+use super::handback::{Handbacks, HandedTo};
 use super::handover::{Demand, Handover};
 use super::locks::Locks;
 use super::missed::Kinds;
@@ -17,7 +18,7 @@ use super::plan::Plans;
 use super::thread::Habit;
 use super::token::Tokens;
 use super::wait::Waits;
-use super::worker::{Shift, Workers};
+use super::worker::Workers;
 use crate::flow::{Cookie, Nanos};
 use crate::slots::{Key, Slots};
 use crate::trace::ancestry::Node;
@@ -60,12 +61,7 @@ pub(super) struct Process {
     pub(super) workers: Workers,
     /// Whether threads that were set to work make a call for what the one was busy with who did it: later ones, first ones.
     pub(super) handovers: Locks<2>,
-    /// Whether threads that were woken by whoever took an answer waited for it.
-    pub(super) handbacks: Locks<1>,
-    /// Answers that were handed to whom they seem to be for.
-    pub(super) handed: u32,
-    /// Calls whose evidence contradicted itself, and that are not counted yet.
-    pub(super) contradictions: u64,
+    pub(super) handbacks: Handbacks,
     pub(super) demand: Demand,
     pub(super) last_used: Nanos,
 }
@@ -139,46 +135,12 @@ pub(super) struct Call {
 /// Other candidates of a call that are remembered.
 pub(super) const MAX_RIVALS: usize = 4;
 
-/// What a thread took last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// A request.
-    Request(Key),
-    /// The answer to a call.
-    Answer(Key),
-}
-
-/// A thread.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Thread {
-    /// What it took last, the latest last.
-    took: [Option<(Nanos, Cause)>; REMEMBERED],
-    /// Requests that it took and that are not answered.
-    pub(super) open: u32,
-    pub(super) shift: Shift,
-    /// Answers to calls that it took.
-    pub(super) heard: u32,
-    /// It takes requests, or answers some.
-    pub(super) serves: bool,
-    /// When it last sent an answer.
-    pub(super) answered: Nanos,
-    /// Who has woken it since it last took or called anything.
-    pub(super) woken: Vec<Handover>,
-    /// Which answers those had taken.
-    pub(super) told: Vec<Told>,
-}
-
-/// What a thread took is remembered so far back: a connection is opened some turns of an event loop before it is used.
-const REMEMBERED: usize = 8;
-
 /// Requests that a process may answer at once and be followed. More are not linked, and counted.
 pub(super) const MAX_PARENTS: usize = 4_096;
 /// Calls of a process that are kept.
 pub(super) const MAX_CALLS: usize = 16_384;
 /// Calls of one request that are compared. The rest of a larger fan-out is linked by proof only.
 pub(super) const MAX_FAN_OUT: usize = 64;
-/// Threads of a process that are remembered.
-const MAX_THREADS: usize = 4_096;
 /// Operations of calls that are counted.
 const MAX_OPERATIONS: usize = 1_024;
 /// So long after its answer a request is compared with others: the wait before a call's span is given away, and what
@@ -192,55 +154,7 @@ impl Parent {
     }
 }
 
-impl Thread {
-    /// What it took last, and when.
-    pub(super) const fn took(&self) -> Option<(Nanos, Cause)> {
-        self.took[REMEMBERED - 1]
-    }
-}
-
 impl Process {
-    /// Whose request a cause stands for.
-    #[must_use]
-    pub(super) fn stands_for(&self, cause: Cause) -> Option<Key> {
-        match cause {
-            Cause::Request(request) => Some(request),
-            Cause::Answer(answer) => self.calls.get(answer)?.owner,
-        }
-    }
-
-    /// What is known of a thread.
-    pub(super) fn thread(&mut self, tid: u32) -> &mut Thread {
-        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
-            // Threads that are gone are not told about: begin anew.
-            self.threads.clear();
-        }
-        self.threads.entry(tid).or_default()
-    }
-
-    /// A thread took something.
-    pub(super) fn took(&mut self, tid: u32, cause: Cause, at: Nanos) {
-        let thread = self.thread(tid);
-        thread.took.rotate_left(1);
-        thread.took[REMEMBERED - 1] = Some((at, cause));
-        thread.woken.clear();
-        thread.told.clear();
-        match cause {
-            Cause::Request(_) => {
-                thread.open += 1;
-                thread.serves = true;
-            }
-            Cause::Answer(_) => thread.heard = thread.heard.saturating_add(1),
-        }
-    }
-
-    /// What a thread had taken last at a time.
-    #[must_use]
-    pub(super) fn cause_at(&self, tid: u32, at: Nanos) -> Option<(Nanos, Cause)> {
-        let took = self.threads.get(&tid)?.took.iter().rev().flatten();
-        took.into_iter().find(|(when, _)| *when <= at).copied()
-    }
-
     /// A call about which nothing is known yet but who makes it, when, and what the thread was busy with.
     ///
     /// A connection that was opened for it was opened when it was decided upon. But a thread that opens a connection and only then

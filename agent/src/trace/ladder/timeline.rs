@@ -1,7 +1,8 @@
 //! What a request could do when, and how likely it is that it did what it is said to have done.
 
+use super::busy::Cause;
 use super::plan::{ANSWER, History, Idle, Step};
-use super::process::{Call, Cause, MAX_FAN_OUT, Process};
+use super::process::{Call, MAX_FAN_OUT, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 

@@ -17,6 +17,8 @@ enum Wakes {
     Own,
     /// Whoever frees the interpreter: helpers and handlers. Nobody waits for an answer.
     Interpreter,
+    /// Another helper than the one that has the answer, by the lock of the handler.
+    Others,
     /// As [`Self::Own`], but by the same lock another helper that frees the interpreter, too.
     OwnAndOthers,
 }
@@ -36,9 +38,8 @@ struct Scene {
 
 const EASY: Scene = Scene { wakes: Wakes::Own, is_spread: true, has_reactor: false };
 
-/// So many requests at once, each taken and answered by a thread that calls once itself and has a helper call once. Helpers are
-/// helped to the interpreter in any order: unless the requests come one after the other (`is_spread`), when a helper calls does not
-/// tell for whom.
+/// So many requests at once, each taken and answered by a thread that calls once itself and has a helper call once. Unless the
+/// requests come one after the other (`is_spread`), helpers call in any order: when they do does not tell for whom.
 fn crowd(world: &mut World, number: u64, size: u64, is_spread: bool, scene: Scene) {
     let Scene { wakes, has_reactor, .. } = scene;
     let start = 1_000 * S + number * S;
@@ -72,6 +73,7 @@ fn crowd(world: &mut World, number: u64, size: u64, is_spread: bool, scene: Scen
         let other = handler((who + 1 + number) % size);
         match wakes {
             Wakes::Own => world.wake(helper(who), handler(who), own(handler(who)), heard + US),
+            Wakes::Others => world.wake(helper(who), other, own(other), heard + US),
             Wakes::Interpreter => world.wake(helper(who), other, INTERPRETER, heard + US),
             Wakes::OwnAndOthers => {
                 world.wake(helper(who), handler(who), own(handler(who)), heard + US);
@@ -140,6 +142,25 @@ fn who_goes_on_with_a_request_itself_hands_nothing_back() {
 fn who_is_told_more_answers_than_it_can_have_asked_for_is_told_nothing() {
     let (score, _) = learnt(Scene { wakes: Wakes::OwnAndOthers, ..EASY });
     assert_eq!(score.wrong, 0, "{score:?}");
+}
+
+#[test]
+fn a_lock_that_has_proven_itself_is_not_believed_for_ever() {
+    let mut world = World::default();
+    for number in 0..60 {
+        crowd(&mut world, number, if number < 20 { 1 } else { 4 }, true, EASY);
+        world.score();
+    }
+    // Now who is woken says nothing any more; when calls are made does.
+    let others = Scene { wakes: Wakes::Others, ..EASY };
+    let wrong: Vec<usize> = (60..120)
+        .map(|number| {
+            crowd(&mut world, number, 4, true, others);
+            world.score().wrong
+        })
+        .collect();
+    // It shows in the next round of answers that is compared: 128 answers are 32 crowds.
+    assert!(wrong[32..].iter().all(|&wrong| wrong == 0), "{wrong:?}");
 }
 
 #[test]

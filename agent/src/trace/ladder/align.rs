@@ -10,18 +10,17 @@
 use super::change::{Change, MAX_COMPARED};
 use super::evidence::{Doubt, Evidence, NEXT};
 use super::memo::Memo;
-use super::order::Acted;
 use super::plan::ANSWER;
 use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
-use super::timeline::{Ready, USUAL_SPREAD, answer, position};
+use super::timeline::{USUAL_SPREAD, answer, position};
 use crate::flow::Nanos;
 use crate::slots::Key;
 use crate::trace::link::Method;
 
 /// Of more requests that are open at once it is not asked which one makes a call.
 const MAX_CANDIDATES: usize = 512;
-/// Requests that were answered lately and may have made a call before: such a call is told late.
-const MAX_LATE: usize = 64;
+/// What is so unlikely is not looked at any further, where all else is as usual; a natural logarithm.
+const UNHEARD_OF: f64 = -10.0;
 /// How sure a link may be at most that was found by comparing.
 const MAX_STRENGTH: f64 = 0.99;
 /// What is learnt of a step's delay, its thread and its place is not independent of each other: how much of what speaks
@@ -43,16 +42,6 @@ const ALONE: f64 = 0.1;
 const UNKNOWN_STRENGTH: f64 = 0.5;
 /// A call of which it is at least so sure whose it is, as far as its own request tells, can be learnt from.
 pub(super) const SURE: f64 = 0.95;
-
-/// A request that may have made a call.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
-    pub(super) request: Key,
-    /// How likely that is, as a natural logarithm.
-    likelihood: f64,
-    /// Since when it was its turn, if it was.
-    turn: Option<Nanos>,
-}
 
 impl Process {
     /// Gives a call to the request for which it is most likely.
@@ -78,53 +67,6 @@ impl Process {
         true
     }
 
-    /// Requests that may have made a call: the likeliest first, then the others by how likely they are.
-    pub(super) fn candidates(&self, call: &Call) -> Vec<Candidate> {
-        let trust = self.trust();
-        let likelihood = |request: Key, ready: &Ready| {
-            let step = self.step(call, (request, self.calls_of(request)), ready);
-            self.plans.likelihood(ready.history, &step, trust)
-        };
-        let (mut candidates, mut others) = (Vec::new(), Vec::new());
-        let late = self.closed.iter().rev().take(MAX_LATE).filter(|&&parent| {
-            self.parents.get(parent).is_some_and(|parent| parent.answered.is_some_and(|answered| answered > call.made))
-        });
-        for &request in self.open.iter().chain(late) {
-            let Some(ready) = self.ready(request, call.operation, call.made) else { continue };
-            if !self.plans.is_known(ready.history, call.operation) {
-                others.push((request, ready));
-                continue;
-            }
-            let turn = ready.is_due().then_some(ready.since);
-            candidates.push(Candidate { request, likelihood: likelihood(request, &ready), turn });
-        }
-        // Who was never seen to do this then is asked about only where there are not enough others, or where something that they did
-        // may not have been seen. It is nobody's turn.
-        if candidates.len() <= MAX_RIVALS || self.may_have_missed(call.made) {
-            let others = others.iter().map(|(request, ready)| (*request, likelihood(*request, ready)));
-            candidates.extend(others.map(|(request, likelihood)| Candidate { request, likelihood, turn: None }));
-        }
-        candidates
-            .sort_by(|one, other| other.likelihood.total_cmp(&one.likelihood).then(one.request.cmp(&other.request)));
-        // Of those that are about as likely the one whose turn it is.
-        let mut best = 0;
-        for (at, candidate) in candidates.iter().enumerate().skip(1) {
-            if self.is_before(candidate, &candidates[best], call.acted()) {
-                best = at;
-            }
-        }
-        if best < candidates.len() {
-            candidates.swap(0, best);
-        }
-        candidates
-    }
-
-    /// Whether it is rather this one that makes a call, by whose turn it is.
-    pub(super) fn is_before(&self, one: &Candidate, other: &Candidate, acted: Acted) -> bool {
-        let (Some(turn), Some(first)) = (one.turn, other.turn) else { return false };
-        one.likelihood - other.likelihood + self.first(turn, first, acted) > 0.0
-    }
-
     /// Gives a call to a request, or to nobody.
     pub(super) fn give(&mut self, key: Key, owner: Option<Key>) {
         let Some((made, before)) =
@@ -133,8 +75,8 @@ impl Process {
             return;
         };
         if let Some(parent) = before.and_then(|before| self.parents.get_mut(before)) {
-            parent.calls.retain(|&other| other != key);
-            parent.plain.set(None);
+            parent.calls.retain(|other| *other != key);
+            parent.standing.changed();
         }
         let at = owner.and_then(|owner| self.parents.get(owner)).map(|parent| {
             let is_earlier = |&other: &Key| self.calls.get(other).is_some_and(|other| other.made <= made);
@@ -145,7 +87,7 @@ impl Process {
                 parent.is_blurred = true;
             } else {
                 parent.calls.insert(at, key);
-                parent.plain.set(None);
+                parent.standing.changed();
             }
         }
     }
@@ -198,7 +140,7 @@ impl Process {
         // What follows from earlier links is not surer than that.
         odds += self.doubt_from(&parent.calls[..at]);
         let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
-        let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
+        let ready = self.ready_for(owner, at)?;
         // Where callers wait, what a request did in the end shows whether it was the one; and who was given a call before that was
         // known may keep the place of another.
         let is_early = parent.answered.is_none()
@@ -225,7 +167,7 @@ impl Process {
         let owner = call.owner?;
         let parent = self.parents.get(owner)?;
         let at = position(&parent.calls, key);
-        let ready = self.ready_at(owner, &parent.calls[..at], call.operation, Some(call.made))?;
+        let ready = self.ready_for(owner, at)?;
         let step = self.step(call, (owner, &parent.calls[..at]), &ready);
         // The less usual a step is, the likelier there is something else to it.
         let surprise = self.plans.surprise(ready.history, &step, self.trust()).unwrap_or(0.0) - USUAL_SPREAD;
@@ -238,7 +180,11 @@ impl Process {
                 moved => after.iter_mut().take(moved - 1).for_each(|after| *after += odds),
             }
         }
-        let nobodys = (memo.loss(owner, at) + self.nobodys(call)).exp();
+        let nobodys = match self.nobodys(call) {
+            // A request that did all that is usual is no likelier without a call.
+            nobodys if nobodys < UNHEARD_OF && self.is_plain(owner) => 0.0,
+            nobodys => (memo.loss(owner, at) + nobodys).exp(),
+        };
         let here = DOUBT * (SURPRISE * surprise.max(0.0)).exp() + others + nobodys;
         Some(Doubt { here, after: after.map(|after| after + ALONE * alone) })
     }
@@ -277,13 +223,13 @@ impl Process {
         let mut steps = Vec::with_capacity(calls.len() + 1);
         for (at, &key) in calls.iter().enumerate() {
             let Some(call) = self.calls.get(key) else { return };
-            let Some(ready) = self.ready_at(parent, &calls[..at], call.operation, Some(call.made)) else { return };
+            let Some(ready) = self.ready_for(parent, at) else { return };
             steps.push((ready.history, self.step(call, (parent, &calls[..at]), &ready)));
         }
         for (at, &key) in calls.iter().enumerate() {
             self.learn_handover(key, parent, &calls[..at]);
         }
-        if let Some(ready) = self.ready_at(parent, &calls, ANSWER, Some(answered)) {
+        if let Some(ready) = self.ready_for(parent, calls.len()) {
             steps.push((ready.history, answer(answered, &ready)));
         }
         if let Some(request) = self.parents.get_mut(parent) {

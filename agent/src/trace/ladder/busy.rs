@@ -43,6 +43,11 @@ const REMEMBERED: usize = 8;
 const MAX_THREADS: usize = 4_096;
 
 impl Thread {
+    /// What it took lately, and when: the latest first.
+    pub(super) fn all_taken(&self) -> impl Iterator<Item = (Nanos, Cause)> {
+        self.took.iter().rev().flatten().copied()
+    }
+
     /// What it took last, and when.
     pub(super) const fn took(&self) -> Option<(Nanos, Cause)> {
         self.took[REMEMBERED - 1]

@@ -1,7 +1,9 @@
 //! Other ways to whom calls belong; how likely each is, [`super::gain`] tells.
 
+use smallvec::SmallVec;
+
 use super::memo::Memo;
-use super::process::{Call, Process};
+use super::process::{Call, Calls, MAX_RIVALS, Process};
 use super::timeline::{IMPOSSIBLE, position};
 use crate::flow::Nanos;
 use crate::slots::Key;
@@ -17,7 +19,7 @@ const MAX_STRETCH: usize = 4;
 /// Exchanges of two that keep the order so much likelier than they would break it are not looked at; a natural logarithm.
 const OUT_OF_ORDER: f64 = 7.0;
 /// Where calls are so much less likely in each other's place, what follows from them can't make up for it; a natural logarithm.
-const HOPELESS: f64 = -8.0;
+const HOPELESS: f64 = -6.0;
 
 /// Another way to whom calls belong.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,9 @@ pub(super) enum Change {
     /// So many calls of each, from these on. `between` others of the kind were made between them.
     Exchange { key: Key, with: Key, count: usize, between: usize },
 }
+
+/// Other ways.
+pub(super) type Changes = SmallVec<[Change; 16]>;
 
 impl Change {
     /// How many calls of a request it moves, from the one that it is about on.
@@ -42,55 +47,47 @@ impl Change {
 /// Who has which calls after a change.
 pub(super) struct Outcome {
     pub(super) one: Key,
-    pub(super) one_calls: Vec<Key>,
+    pub(super) one_calls: Calls,
     pub(super) other: Key,
-    pub(super) other_calls: Vec<Key>,
+    pub(super) other_calls: Calls,
 }
 
 impl Process {
     /// Other ways to whom a call and those around it belong.
-    pub(super) fn changes(&self, key: Key, memo: &mut Memo<'_>) -> Vec<Change> {
+    pub(super) fn changes(&self, key: Key, memo: &mut Memo<'_>) -> Changes {
         let Some((call, owner)) = self.calls.get(key).and_then(|call| Some((call, call.owner?))) else {
-            return Vec::new();
+            return Changes::new();
         };
-        let Some(mine) = self.parents.get(owner) else { return Vec::new() };
-        let Some(at) = mine.calls.iter().position(|&other| other == key) else { return Vec::new() };
-        let Some(ready) = memo.ready(owner, at) else { return Vec::new() };
-        let mut changes = Vec::new();
+        let Some(mine) = self.parents.get(owner) else { return Changes::new() };
+        let Some(at) = mine.calls.iter().position(|&other| other == key) else { return Changes::new() };
+        let Some(ready) = self.ready_for(owner, at) else { return Changes::new() };
+        let mut changes = Changes::new();
         self.add_moves((key, owner), &mine.calls, at, &mut changes, memo);
-        let at =
-            self.recent.partition_point(|&other| self.calls.get(other).is_some_and(|other| other.made < call.made));
-        let earlier = self.recent.range(..at).rev().take(MAX_LOOKED_AT);
-        let later = self.recent.range(at..).take(MAX_LOOKED_AT);
-        let is_waiting = |other: &&Key| self.calls.get(**other).is_some_and(|other| other.made >= ready.since);
-        self.add_neighbours(key, owner, earlier.take_while(is_waiting), &mut changes, memo);
-        self.add_neighbours(key, owner, later.filter(|&&other| other != key), &mut changes, memo);
+        let earlier = self.recent.earlier(call.made, ready.since, call.operation, MAX_LOOKED_AT);
+        let later = self.recent.later(call.made, call.operation, MAX_LOOKED_AT);
+        self.add_neighbours(key, owner, earlier, &mut changes, memo);
+        self.add_neighbours(key, owner, later.filter(|&other| other != key), &mut changes, memo);
         changes
     }
 
     /// Adds the ways in which a call, or all from it on, can be another's that might have made it.
-    fn add_moves(
-        &self,
-        (key, owner): (Key, Key),
-        mine: &[Key],
-        at: usize,
-        changes: &mut Vec<Change>,
-        memo: &mut Memo<'_>,
-    ) {
-        let (Some(call), Some(ready)) = (self.calls.get(key), memo.ready(owner, at)) else { return };
+    fn add_moves(&self, (key, owner): (Key, Key), mine: &[Key], at: usize, changes: &mut Changes, memo: &mut Memo<'_>) {
+        let (Some(call), Some(ready)) = (self.calls.get(key), self.ready_for(owner, at)) else { return };
         let is_free_after = at + 1 < mine.len() && self.is_free_from(mine, key);
+        // Where two did all that is usual, and nothing else, none of them can do without a call or with one more.
+        let is_clear = self.is_plain(owner) && !self.may_have_missed(call.made);
+        let is_asked = |rival: &Key| *rival != owner && !(is_clear && self.is_plain(*rival));
+        let rivals = call.rivals.into_iter().flatten().filter(is_asked);
+        // Who did all that is usual is no likelier with one more: it is looked at no further than that one.
+        let gains = rivals.map(|to| (to, self.is_plain(to).then(|| self.joining(call, to, ready.since))));
+        let gains: SmallVec<[_; MAX_RIVALS]> = gains.collect();
+        if gains.is_empty() {
+            return;
+        }
         for and_all_after in [false, true].into_iter().take(1 + usize::from(is_free_after)) {
-            let mut loss = None;
-            for to in call.rivals.into_iter().flatten().filter(|&rival| rival != owner) {
-                let loss = *loss.get_or_insert_with(|| match and_all_after {
-                    true => memo.loss_from(owner, at),
-                    false => memo.loss(owner, at),
-                });
-                // Who did all that is usual is no likelier with one more: it is looked at no further than that one.
-                if !self.is_plain(to) || loss + self.joining(call, to, ready.since) > HOPELESS {
-                    changes.push(Change::Move { key, to, and_all_after, loss });
-                }
-            }
+            let loss = if and_all_after { memo.loss_from(owner, at) } else { memo.loss(owner, at) };
+            let likely = gains.iter().filter(|(_, gain)| gain.is_none_or(|gain| loss + gain > HOPELESS));
+            changes.extend(likely.map(|&(to, _)| Change::Move { key, to, and_all_after, loss }));
         }
     }
 
@@ -105,16 +102,16 @@ impl Process {
     }
 
     /// Adds the ways in which a call can be exchanged with the nearest of its kind.
-    fn add_neighbours<'a>(
+    fn add_neighbours(
         &self,
         key: Key,
         owner: Key,
-        others: impl Iterator<Item = &'a Key>,
-        changes: &mut Vec<Change>,
+        others: impl Iterator<Item = Key>,
+        changes: &mut Changes,
         memo: &mut Memo<'_>,
     ) {
         let mut rank = 0;
-        for &other in others {
+        for other in others {
             rank += usize::from(self.add_exchanges((key, owner), (other, rank), changes, memo));
             if rank >= MAX_NEIGHBOURS {
                 break;
@@ -123,8 +120,8 @@ impl Process {
     }
 
     /// The ways in which a call can be exchanged with another.
-    pub(super) fn exchanges(&self, key: Key, owner: Key, other: Key, memo: &mut Memo<'_>) -> Vec<Change> {
-        let mut changes = Vec::new();
+    pub(super) fn exchanges(&self, key: Key, owner: Key, other: Key, memo: &mut Memo<'_>) -> Changes {
+        let mut changes = Changes::new();
         self.add_exchanges((key, owner), (other, 0), &mut changes, memo);
         changes
     }
@@ -135,7 +132,7 @@ impl Process {
         &self,
         (key, owner): (Key, Key),
         (with, between): (Key, usize),
-        changes: &mut Vec<Change>,
+        changes: &mut Changes,
         memo: &mut Memo<'_>,
     ) -> bool {
         let (Some(call), Some(other)) = (self.calls.get(key), self.calls.get(with)) else { return false };
@@ -152,7 +149,8 @@ impl Process {
             return true;
         }
         let (my_at, their_at) = (position(&mine.calls, key), position(&their.calls, with));
-        let (Some(my_ready), Some(their_ready)) = (memo.ready(owner, my_at), memo.ready(theirs, their_at)) else {
+        let (Some(my_ready), Some(their_ready)) = (self.ready_for(owner, my_at), self.ready_for(theirs, their_at))
+        else {
             return false;
         };
         // Each must have been ready for the other's call.
@@ -195,7 +193,7 @@ impl Process {
     }
 
     /// Which calls a request has after a change; `None` if it has no part in it.
-    pub(super) fn calls_after(&self, change: &Change, parent: Key) -> Option<Vec<Key>> {
+    pub(super) fn calls_after(&self, change: &Change, parent: Key) -> Option<Calls> {
         let Outcome { one, one_calls, other, other_calls } = self.outcome(change)?;
         if one == parent { Some(one_calls) } else { (other == parent).then_some(other_calls) }
     }
@@ -224,7 +222,7 @@ impl Process {
     }
 
     /// From now on a request has these calls.
-    pub(super) fn hold(&mut self, parent: Key, calls: Vec<Key>) {
+    pub(super) fn hold(&mut self, parent: Key, calls: Calls) {
         for &key in &calls {
             if let Some(call) = self.calls.get_mut(key) {
                 call.owner = Some(parent);
@@ -232,13 +230,13 @@ impl Process {
         }
         if let Some(parent) = self.parents.get_mut(parent) {
             parent.calls = calls;
-            parent.plain.set(None);
+            parent.standing.changed();
         }
     }
 
     /// Who has which calls after a change.
     pub(super) fn outcome(&self, change: &Change) -> Option<Outcome> {
-        let by_time = |mut calls: Vec<Key>| {
+        let by_time = |mut calls: Calls| {
             calls.sort_by_key(|&key| self.calls.get(key).map(|call| call.made));
             calls
         };
@@ -259,7 +257,7 @@ impl Process {
                 let moving = mine.get(at..at.saturating_add(count).min(mine.len()))?;
                 let rest = theirs.get(their_at..)?;
                 let their_moving =
-                    if count == usize::MAX { rest.to_vec() } else { self.matching(moving, theirs, rest)? };
+                    if count == usize::MAX { Calls::from(rest) } else { self.matching(moving, theirs, rest)? };
                 let mix = |kept: &[Key], gone: &[Key], new: &[Key]| {
                     by_time(kept.iter().filter(|key| !gone.contains(key)).chain(new).copied().collect())
                 };
@@ -271,8 +269,8 @@ impl Process {
 
     /// Calls of the same kinds as these among another's, from one of them on. Calls that are made at the same time may have been
     /// sent in another order.
-    fn matching(&self, moving: &[Key], theirs: &[Key], rest: &[Key]) -> Option<Vec<Key>> {
-        let mut found: Vec<Key> = Vec::with_capacity(moving.len());
+    fn matching(&self, moving: &[Key], theirs: &[Key], rest: &[Key]) -> Option<Calls> {
+        let mut found = Calls::new();
         for &key in moving {
             let mut all = rest.iter().chain(theirs.iter().rev());
             found.push(*all.find(|&&other| !found.contains(&other) && self.is_same_kind(key, other))?);

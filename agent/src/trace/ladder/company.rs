@@ -6,6 +6,7 @@
 
 use super::align::{DOUBT, STRANGE, SURE};
 use super::process::Process;
+use crate::flow::Nanos;
 use crate::slots::Key;
 
 /// Calls of the same kind, before and after one, that tell how sure it is.
@@ -67,19 +68,15 @@ impl Process {
 
     /// The calls of the same kind just before one, the latest first.
     pub(super) fn before(&self, key: Key) -> impl Iterator<Item = Key> {
-        let around = self.recent.range(..self.place(key)).rev();
-        around.take(MAX_LOOKED_AT).copied().filter(move |&other| self.is_same_kind(key, other)).take(COMPANY)
+        let call = self.calls.get(key).map(|call| (call.made, call.operation));
+        let before = |(made, operation)| self.recent.earlier(made, Nanos(0), operation, MAX_LOOKED_AT);
+        call.map(before).into_iter().flatten().take(COMPANY)
     }
 
     /// Those just after it.
     pub(super) fn after(&self, key: Key) -> impl Iterator<Item = Key> {
-        let around = self.recent.range(self.place(key)..).copied().filter(move |&other| other != key);
-        around.take(MAX_LOOKED_AT).filter(move |&other| self.is_same_kind(key, other)).take(COMPANY)
-    }
-
-    /// Where the calls begin that were made when this one was, or later.
-    fn place(&self, key: Key) -> usize {
-        let made = self.calls.get(key).map(|call| call.made);
-        self.recent.partition_point(|&other| self.calls.get(other).map(|other| other.made) < made)
+        let call = self.calls.get(key).map(|call| (call.made, call.operation));
+        let after = |(made, operation)| self.recent.later(made, operation, 1 + MAX_LOOKED_AT);
+        call.map(after).into_iter().flatten().filter(move |&other| other != key).take(COMPANY)
     }
 }

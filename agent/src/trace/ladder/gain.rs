@@ -1,8 +1,8 @@
 //! How much likelier everything is if calls belong to others ([`super::change`]), and the best of such ways.
 
-use super::change::{Change, MAX_NEIGHBOURS, Outcome};
+use super::change::{Change, Changes, MAX_NEIGHBOURS, Outcome};
 use super::memo::Memo;
-use super::process::{Call, Process};
+use super::process::Process;
 use super::timeline::{IMPOSSIBLE, Ready, position};
 use crate::flow::Nanos;
 use crate::slots::Key;
@@ -18,6 +18,9 @@ pub(super) struct Gain {
     /// As far as that is trusted, and by who could act first.
     pub(super) total: f64,
 }
+
+/// Who loses so much by a change has it for good, where the other needs nothing; a natural logarithm.
+const LOST: f64 = -8.0;
 
 impl Gain {
     const NEVER: Self = Self { steps: IMPOSSIBLE, total: IMPOSSIBLE };
@@ -36,8 +39,12 @@ impl Process {
             Change::Move { loss, .. } => loss,
             Change::Exchange { .. } => self.difference(*one, &first.calls, one_calls, memo),
         };
+        // What one loses so much by, another that did all that is usual can't win.
+        if mine < LOST && self.is_plain(*other) {
+            return Gain::NEVER;
+        }
         let steps = mine + self.difference(*other, &second.calls, other_calls, memo);
-        let order = self.order_gain(change, &outcome, memo);
+        let order = self.order_gain(change, &outcome);
         // Who could act first is not known of those of whom it is not known when they could.
         let order = if first.is_vague || second.is_vague { order.max(0.0) } else { order };
         Gain { steps, total: steps + order }
@@ -50,7 +57,7 @@ impl Process {
     }
 
     /// How much likelier a change is by the order in which those whose calls it changes could act.
-    fn order_gain(&self, change: &Change, outcome: &Outcome, memo: &mut Memo<'_>) -> f64 {
+    fn order_gain(&self, change: &Change, outcome: &Outcome) -> f64 {
         let Outcome { one, one_calls, other, other_calls } = outcome;
         let since = |parent, calls: &[Key], key: Key| {
             let call = self.calls.get(key)?;
@@ -58,8 +65,8 @@ impl Process {
             let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made));
             Some((ready.filter(Ready::is_due)?.since, call.acted()))
         };
-        let mut now = |parent, key: Key| {
-            let ready = memo.ready(parent, position(self.calls_of(parent), key));
+        let now = |parent, key: Key| {
+            let ready = self.ready_for(parent, position(self.calls_of(parent), key));
             Some((ready.filter(Ready::is_due)?.since, self.calls.get(key)?.acted()))
         };
         match *change {
@@ -89,7 +96,7 @@ impl Process {
                 let Some((mine, at)) = now(*one, key) else { return 0.0 };
                 let Some((theirs, _)) = since(*other, other_calls, key) else { return 0.0 };
                 // Who is not given any gets a later one.
-                let passed = self.passed(key, (*one, mine), (*other, theirs), memo);
+                let passed = self.passed(key, (*one, mine), (*other, theirs));
                 self.first(theirs, mine, at) + passed
             }
         }
@@ -97,14 +104,16 @@ impl Process {
 
     /// How much less likely it is that `other` makes a call instead of `one`, by those that make the next ones and could before it.
     /// Of both the request, and since when it could.
-    fn passed(&self, key: Key, one: (Key, Nanos), other: (Key, Nanos), memo: &mut Memo<'_>) -> f64 {
-        let Some(acted) = self.calls.get(key).map(Call::acted) else { return 0.0 };
-        let from = self.recent.partition_point(|&next| self.calls.get(next).is_some_and(|next| next.made <= acted.at));
-        let next = self.recent.range(from..).take(MAX_PASSED_LOOKED_AT).filter(|&&next| self.is_same_kind(next, key));
-        let passed = |&next: &Key| {
+    fn passed(&self, key: Key, one: (Key, Nanos), other: (Key, Nanos)) -> f64 {
+        let Some((acted, operation)) = self.calls.get(key).map(|call| (call.acted(), call.operation)) else {
+            return 0.0;
+        };
+        let after = Nanos(acted.at.0.saturating_add(1));
+        let next = self.recent.later(after, operation, MAX_PASSED_LOOKED_AT);
+        let passed = |next: Key| {
             let call = self.calls.get(next)?;
             let owner = call.owner.filter(|&owner| owner != one.0 && owner != other.0)?;
-            let theirs = (memo.ready(owner, position(self.calls_of(owner), next))?.since, call.acted());
+            let theirs = (self.ready_for(owner, position(self.calls_of(owner), next))?.since, call.acted());
             let order = |since| ln_share(self.order_of((since, acted), theirs));
             Some(order(other.1) - order(one.1))
         };
@@ -125,7 +134,7 @@ impl Process {
     ///
     /// Who could act first says little where others have what is not theirs. So what is plain is not given up for it, unless something
     /// else becomes plain by that, or what is plain may be a mistake because something was not seen.
-    pub(super) fn best_of(&self, changes: Vec<Change>, memo: &mut Memo<'_>) -> Option<Change> {
+    pub(super) fn best_of(&self, changes: Changes, memo: &mut Memo<'_>) -> Option<Change> {
         /// Gains below are noise.
         const WORTH: f64 = 0.01;
         let undecided = changes.into_iter().filter(|change| !self.is_decided(change));

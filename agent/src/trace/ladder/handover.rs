@@ -119,6 +119,9 @@ impl Demand {
     }
 }
 
+/// What the likeliest one was busy with who set a thread to work, and how likely it is for that.
+pub(super) type Best = Option<(Cause, f64)>;
+
 impl Process {
     /// A thread made another, or woke it.
     pub(super) fn handed_over(&mut self, by: u32, to: u32, lock: u64, at: Nanos) {
@@ -149,14 +152,22 @@ impl Process {
     }
 
     /// What the one was busy with who set the thread to work that makes a call, and how likely the call is made for that.
-    fn best_handover(&self, call: &Call) -> Option<(Cause, f64)> {
-        if !self.workers.are_waiting() {
+    fn best_handover(&self, call: &Call) -> Best {
+        if call.woken.is_empty() || !self.workers.are_waiting() {
             return None;
+        }
+        // Asked for far more often than something is learnt.
+        if let Some((lessons, best)) = call.best_handover.get()
+            && lessons == self.lessons
+        {
+            return best;
         }
         let known = call.woken.iter().filter_map(|handover| {
             Some((handover.cause?, self.handovers.worth(handover.lock, handover.class())?.min(MOST)))
         });
-        known.max_by(|(_, one), (_, other)| one.total_cmp(other))
+        let best = known.max_by(|(_, one), (_, other)| one.total_cmp(other));
+        call.best_handover.set(Some((self.lessons, best)));
+        best
     }
 
     /// How likely a request makes a call, by who set its thread to work: a natural logarithm.
@@ -184,13 +195,12 @@ impl Process {
         }
         let Some(request) = self.parents.get(parent) else { return };
         let (read, Some(answered), own) = (request.read, request.answered, &request.calls) else { return };
-        let from = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made < read));
         let is_handed = |key: &Key| {
             let open = self.calls.get(*key).filter(|call| call.proof.is_none() && call.decision.is_none());
             let best = open.and_then(|call| self.best_handover(call)).filter(|&(_, worth)| worth >= STRONG);
             best.is_some_and(|(cause, _)| is_for(cause, parent, own))
         };
-        let since = self.recent.range(from..).copied().take(MAX_FOLLOWED);
+        let since = self.recent.since(read).take(MAX_FOLLOWED);
         let since = since.take_while(|&key| self.calls.get(key).is_none_or(|call| call.made <= answered));
         let handed: Vec<Key> = since.filter(is_handed).collect();
         for &key in &handed {

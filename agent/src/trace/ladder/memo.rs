@@ -1,18 +1,19 @@
 //! What requests are said to have done, worked out once as long as nothing of it changes: the ways to whom a call could belong are
 //! many, and most of them have to do with the same few requests.
 
-use super::plan::ANSWER;
+use smallvec::SmallVec;
+
 use super::process::Process;
-use super::timeline::{IMPOSSIBLE, Ready};
+use super::timeline::IMPOSSIBLE;
 use crate::slots::Key;
 
 /// Of the requests of a process what was asked for.
 pub(super) struct Memo<'a> {
     process: &'a Process,
     /// Requests, and where their steps begin.
-    requests: Vec<(Key, usize)>,
+    requests: SmallVec<[(Key, usize); REQUESTS]>,
     /// Of each request its calls in order with its answer after them.
-    steps: Vec<Known>,
+    steps: SmallVec<[Known; STEPS]>,
     /// Where in `requests` one of such an index was last.
     hints: [u16; HINTS],
 }
@@ -25,7 +26,6 @@ const STEPS: usize = 64;
 /// What is known of a step; `None` where it was not asked for.
 #[derive(Clone, Copy, Default)]
 struct Known {
-    ready: Option<Option<Ready>>,
     likelihood: Option<Option<f64>>,
     /// Without this one call.
     loss: Option<f64>,
@@ -33,19 +33,7 @@ struct Known {
 
 impl<'a> Memo<'a> {
     pub(super) fn new(process: &'a Process) -> Self {
-        let (requests, steps) = (Vec::with_capacity(REQUESTS), Vec::with_capacity(STEPS));
-        Self { process, requests, steps, hints: [0; HINTS] }
-    }
-
-    /// What a request could do before so many of its calls.
-    pub(super) fn ready(&mut self, parent: Key, at: usize) -> Option<Ready> {
-        let known = self.known(parent, at)?;
-        if let Some(ready) = known.ready {
-            return ready;
-        }
-        let ready = self.work_out(parent, at);
-        self.known(parent, at)?.ready = Some(ready);
-        ready
+        Self { process, requests: SmallVec::new(), steps: SmallVec::new(), hints: [0; HINTS] }
     }
 
     /// How likely the call in this place is, or after the last one the answer; `None` if it is not possible.
@@ -54,7 +42,7 @@ impl<'a> Memo<'a> {
         if let Some(likelihood) = known.likelihood {
             return likelihood;
         }
-        let ready = self.ready(parent, at);
+        let ready = self.process.ready_for(parent, at);
         let likelihood = self.process.step_likelihood(parent, self.process.calls_of(parent), at, ready);
         self.known(parent, at)?.likelihood = Some(likelihood);
         likelihood
@@ -87,17 +75,6 @@ impl<'a> Memo<'a> {
 
     fn loss_with(&mut self, parent: Key, at: usize, calls: &[Key]) -> f64 {
         self.process.likelihood_from(parent, calls, at) - self.likelihood_from(parent, at)
-    }
-
-    fn work_out(&self, parent: Key, at: usize) -> Option<Ready> {
-        let calls = self.process.calls_of(parent);
-        match calls.get(at) {
-            Some(&key) => {
-                let call = self.process.calls.get(key)?;
-                self.process.ready_at(parent, &calls[..at], call.operation, Some(call.made))
-            }
-            None => self.process.ready_at(parent, calls, ANSWER, self.process.parents.get(parent)?.answered),
-        }
     }
 
     fn known(&mut self, parent: Key, at: usize) -> Option<&mut Known> {

@@ -8,9 +8,9 @@
 //! Where a process was held up and three or more were mixed up, who has the call can often not have what this one has: it was read
 //! later. Then a third one may have it that in turn has what that one should have.
 
-use super::change::{Change, MAX_COMPARED};
+use super::change::{Change, Changes, MAX_COMPARED};
 use super::memo::Memo;
-use super::process::Process;
+use super::process::{Calls, Process};
 use super::timeline::position;
 use crate::slots::Key;
 
@@ -31,7 +31,7 @@ impl Process {
         }
         let mut memo = Memo::new(self);
         let calls = self.answered_before(parent);
-        let mut changes: Vec<Change> = calls.iter().flat_map(|&key| self.takings(parent, key, &mut memo)).collect();
+        let mut changes: Changes = calls.iter().flat_map(|&key| self.takings(parent, key, &mut memo)).collect();
         // What such requests were never seen to do is not made up for the sake of an answer.
         changes.retain(|change| self.are_known(parent, &self.calls_after(change, parent).unwrap_or_default()));
         if let Some(change) = self.best_of(changes.clone(), &mut memo) {
@@ -80,7 +80,7 @@ impl Process {
         }
         let gain = |process: &Self, change| process.gain(change, &mut Memo::new(process)).total;
         let before = gain(self, &first);
-        let held = changed.map(|parent| (parent, self.calls_of(parent).to_vec()));
+        let held = changed.map(|parent| (parent, Calls::from(self.calls_of(parent))));
         self.apply(first);
         let both = before + gain(self, &second);
         held.into_iter().for_each(|(parent, calls)| self.hold(parent, calls));
@@ -102,14 +102,14 @@ impl Process {
     fn answered_before(&self, parent: Key) -> Vec<Key> {
         let Some(answered) = self.parents.get(parent).and_then(|parent| parent.answered) else { return Vec::new() };
         let earliest = answered.0.saturating_sub(JUST_BEFORE_NS);
-        let heard = |&key: &Key| {
+        let heard = |key: Key| {
             let call = self.calls.get(key)?;
             let heard = call.heard.filter(|heard| heard.0 >= earliest && *heard <= answered)?;
             let owner = call.owner.filter(|&owner| owner != parent && call.decision.is_none())?;
             let is_few = self.calls_of(owner).len() <= MAX_COMPARED;
             (is_few && !self.is_plain(owner)).then_some((heard, key))
         };
-        let mut found: Vec<_> = self.recent.iter().rev().take(MAX_LOOKED_AT).filter_map(heard).collect();
+        let mut found: Vec<_> = self.recent.latest().take(MAX_LOOKED_AT).filter_map(heard).collect();
         found.sort_by(|one, other| other.cmp(one));
         found.into_iter().take(MAX_TRIED).map(|(_, key)| key).collect()
     }
@@ -136,9 +136,8 @@ impl Process {
 
     /// How many calls of the same kind were made between two.
     fn between(&self, one: Key, other: Key) -> usize {
-        let made = |key| self.calls.get(key).map(|call| call.made);
-        let (from, to) = (made(one).min(made(other)), made(one).max(made(other)));
-        let place = |at| self.recent.partition_point(|&key| made(key) < at);
-        self.recent.range(place(from)..place(to)).filter(|&&key| self.is_same_kind(key, one)).count().saturating_sub(1)
+        let (Some(one), Some(other)) = (self.calls.get(one), self.calls.get(other)) else { return 0 };
+        let (from, to) = (one.made.min(other.made), one.made.max(other.made));
+        self.recent.count(from, to, one.operation).saturating_sub(1)
     }
 }

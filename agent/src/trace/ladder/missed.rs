@@ -5,12 +5,11 @@
 //! missed takes its place among the others as far as it is known, and whose the calls after it are is asked anew. What a missed
 //! call asked is a guess: links around calls that then belong to nobody, or make a request strange, are doubted.
 
-use std::cell::Cell;
-
 use foldhash::HashMap;
 use wirespan_common::record::TaskId;
 
-use super::process::{Call, KEPT_NS, Parent, Process};
+use super::process::{Call, Calls, KEPT_NS, Parent, Process};
+use super::standing::Standing;
 use super::{Handle, Ladder};
 use crate::flow::{Cookie, Nanos};
 use crate::slots::Key;
@@ -143,11 +142,11 @@ impl Ladder {
             read: missed.read,
             tid: missed.task.tid,
             answered: Some(missed.answered),
-            calls: Vec::new(),
+            calls: Calls::new(),
             is_blurred: true,
             is_unseen: missed.node.is_none(),
             is_vague: true,
-            plain: Cell::new(None),
+            standing: Standing::default(),
         });
         process.closed.push_back(key);
         process.missed_at = Some(missed.answered);
@@ -164,10 +163,9 @@ impl Process {
 
     /// Asks anew whose all calls are that were made since.
     fn ask_again(&mut self, since: Nanos) {
-        let from = self.recent.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made < since));
         let is_free =
             |key: &Key| self.calls.get(*key).is_some_and(|call| call.proof.is_none() && call.decision.is_none());
-        let calls: Vec<Key> = self.recent.range(from..).copied().filter(is_free).take(MAX_AGAIN).collect();
+        let calls: Vec<Key> = self.recent.since(since).filter(is_free).take(MAX_AGAIN).collect();
         calls.iter().for_each(|&key| self.give(key, None));
         for &key in &calls {
             if self.is_exhausted() {
@@ -210,6 +208,7 @@ impl Process {
         }
         if let (Some((operation, _)), Some(call)) = (best, self.calls.get_mut(key)) {
             call.operation = operation;
+            self.recent.rename(key, call.made, operation);
         }
     }
 }

@@ -7,12 +7,14 @@
 //!   answers each request on a thread of its own. [`worker`]: threads that answer what another took for them make their calls.
 //!   [`handback`]: who waits for what others call for it is woken by the answer.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
-//!   is what a request did when, [`change`] another way to whom calls belong and [`gain`] how much likelier that is, [`mend`] what an
-//!   answer says about it, [`company`] what those around a call say. [`lags`] are how long steps take.
-//!   [`wait`] knows what waits for which answers, [`order`] who of those that wait for the same acts first, [`handover`] what it is worth
-//!   who sets a thread to work, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing costs.
+//!   is what a request did when, [`candidate`] who may have made a call, [`change`] another way to whom calls belong and [`gain`] how
+//!   much likelier that is, [`mend`] what an answer says about it, [`company`] what those around a call say. [`lags`] are how long
+//!   steps take. [`wait`] knows what waits for which answers, [`order`] who of those that wait for the same acts first, [`handover`]
+//!   what it is worth who sets a thread to work, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing
+//!   costs, [`standing`] and [`memo`] keep what was worked out.
 //!
-//! [`process`] holds the requests and calls of a process, [`busy`] what its threads do, [`locks`] what it is worth who wakes them.
+//! [`process`] holds the requests and calls of a process, [`recent`] the calls in their order, [`busy`] what its threads do, [`locks`]
+//! what it is worth who wakes them.
 //! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once, or when a request is answered; where they
 //! contradict each other nothing is linked, and that is counted. The rest waits until the call's span is given away, so that what
 //! happens after the call can speak. A link that is not sure enough is not made. What is told of all processes comes in here.
@@ -22,6 +24,7 @@ pub mod sides;
 
 mod align;
 mod busy;
+mod candidate;
 mod change;
 mod company;
 mod decide;
@@ -38,6 +41,8 @@ mod missed;
 mod order;
 mod plan;
 mod process;
+mod recent;
+mod standing;
 mod thread;
 mod timeline;
 mod token;
@@ -47,8 +52,6 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
-
 use foldhash::HashMap;
 use wirespan_common::record::{Relation, Routine, TaskId, Touch, kind};
 
@@ -57,7 +60,8 @@ use self::evidence::Decision;
 use self::goroutine::Goroutines;
 use self::handover::{MADE, UNUSED_NS};
 pub use self::missed::{MissedCall, MissedRequest};
-use self::process::{MAX_PARENTS, Parent, Process};
+use self::process::{Calls, MAX_PARENTS, Parent, Process};
+use self::standing::Standing;
 use super::ancestry::Node;
 use crate::flow::{Cookie, Nanos};
 use crate::proto::ask::Ask;
@@ -154,11 +158,11 @@ impl Ladder {
             read: at,
             tid: task.tid,
             answered: None,
-            calls: Vec::new(),
+            calls: Calls::new(),
             is_blurred: false,
             is_unseen: false,
             is_vague: false,
-            plain: Cell::new(None),
+            standing: Standing::default(),
         };
         let key = process.parents.insert(parent);
         process.open.push(key);
@@ -208,6 +212,7 @@ impl Ladder {
             process.decided(key, decision);
             return Outcome::Open(handle);
         }
+        process.effort.note(proof.is_some());
         match proof {
             Some((parent, evidence)) => {
                 process.prove(key, parent, evidence);

@@ -4,9 +4,12 @@
 //! Most pools are queues and give a connection to whoever waits longest. Others prefer who comes at the right moment, or keep
 //! no order. What is seen of a process decides how much the order says about its next calls.
 
+use smallvec::SmallVec;
+
 use super::change::{self, Change};
 use super::memo::Memo;
-use super::process::{Call, Process};
+use super::process::{Call, Calls, Process};
+use super::timeline::position;
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -16,6 +19,9 @@ pub(super) struct Order {
     pairs: [[Seen; GAPS]; MANNERS],
     /// Requests that could be learnt from.
     asked: u32,
+    /// How many of them were looked at lately, and how many pairs there were.
+    looked_at: u32,
+    found: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +75,10 @@ const GAPS: usize = GAPS_US.len() + 1;
 const FRESH_NS: u64 = 1_000_000;
 /// After so many pairs only some requests are learnt from: one of so many.
 const WELL_KNOWN: u32 = 4_096;
-const SAMPLED: u32 = 2;
+const SAMPLED: u32 = 8;
+/// The same where hardly any wait: where of so many requests there was not one pair for each so many of them.
+const LOOKED_AT: u32 = 256;
+const RARE: u32 = 32;
 /// Counts are halved then.
 const MAX_COUNT: u32 = 4_096;
 /// What is expected weighs like so many sightings.
@@ -179,6 +188,21 @@ impl Order {
         1.0 / (1.0 + (-odds).exp())
     }
 
+    /// Whether the next request is to be learnt from.
+    fn is_due(&mut self) -> bool {
+        self.asked = self.asked.wrapping_add(1);
+        let is_rare = self.looked_at >= LOOKED_AT && self.found < self.looked_at / RARE;
+        !(is_rare || self.is_well_known()) || self.asked.is_multiple_of(SAMPLED)
+    }
+
+    /// A request was looked at for pairs, and so many were found.
+    const fn note(&mut self, found: usize) {
+        (self.looked_at, self.found) = (self.looked_at + 1, self.found.saturating_add(found as u32));
+        if self.looked_at >= 2 * LOOKED_AT {
+            (self.looked_at, self.found) = (self.looked_at / 2, self.found / 2);
+        }
+    }
+
     /// Whether so much was seen that some of the requests are enough.
     fn is_well_known(&self) -> bool {
         self.pairs.iter().flatten().map(|seen| seen.kept + seen.broken).sum::<u32>() >= WELL_KNOWN
@@ -214,27 +238,27 @@ impl Process {
 
     /// A request was answered: what is known of its calls and of those before tells in which order requests act.
     pub(super) fn learn_order(&mut self, parent: Key) {
-        self.order.asked = self.order.asked.wrapping_add(1);
-        let is_due = !self.order.is_well_known() || self.order.asked.is_multiple_of(SAMPLED);
-        if !is_due || !self.is_plain(parent) {
+        if !self.order.is_due() || !self.is_plain(parent) {
             return;
         }
-        let calls = self.calls_of(parent).to_vec();
-        for &key in &calls {
-            let Some(made) = self.calls.get(key).map(|call| call.made) else { continue };
-            let Some(ready) = self.ready_before(parent, &calls, key) else { continue };
-            let at = self.recent.partition_point(|&other| self.calls.get(other).is_some_and(|other| other.made < made));
-            let is_waiting = |other: &&Key| self.calls.get(**other).is_some_and(|other| other.made > ready.since);
-            let around = self.recent.range(..at).rev().take(MAX_LOOKED_AT).take_while(is_waiting);
-            let around = around.chain(self.recent.range(at..).skip(1).take(MAX_LOOKED_AT));
-            let pairs: Vec<_> = around
-                .filter_map(|&other| self.undoubted(parent, key, ready.since, other))
+        let mut found = 0;
+        let calls = Calls::from(self.calls_of(parent));
+        for (at, &key) in calls.iter().enumerate() {
+            let Some((made, operation)) = self.calls.get(key).map(|call| (call.made, call.operation)) else { continue };
+            let Some(ready) = self.ready_for(parent, at) else { continue };
+            let earlier = self.recent.earlier(made, Nanos(ready.since.0.saturating_add(1)), operation, MAX_LOOKED_AT);
+            let later = self.recent.later(made, operation, MAX_LOOKED_AT).filter(|&other| other != key);
+            let pairs: SmallVec<[_; MAX_COMPARED]> = earlier
+                .chain(later)
+                .filter_map(|other| self.undoubted(parent, key, ready.since, other))
                 .take(MAX_COMPARED)
                 .collect();
+            found += pairs.len();
             for (pair, is_kept) in pairs.into_iter().flatten() {
                 self.order.learn(pair, is_kept);
             }
         }
+        self.order.note(found);
     }
 
     /// Two calls for which two requests waited, if it is beyond doubt whose they are; `None` if they are no such calls.
@@ -246,7 +270,7 @@ impl Process {
         if two.answered.is_none() || mine >= acted || two.read >= acted {
             return None;
         }
-        let their = self.ready_before(theirs, &two.calls, other)?.since;
+        let their = self.ready_for(theirs, position(&two.calls, other))?.since;
         if their >= acted || mine == their || !self.is_plain(theirs) {
             return None;
         }

@@ -4,17 +4,20 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use foldhash::HashMap;
+use smallvec::SmallVec;
 use wirespan_common::record::TaskId;
 
 use super::busy::{Cause, Thread};
 use super::effort::Effort;
 use super::evidence::{Decision, Doubt, Evidence};
 use super::handback::{Handbacks, HandedTo};
-use super::handover::{Demand, Handover};
+use super::handover::{Best, Demand, Handover};
 use super::locks::Locks;
 use super::missed::Kinds;
 use super::order::Order;
 use super::plan::Plans;
+use super::recent::Recent;
+use super::standing::Standing;
 use super::thread::Habit;
 use super::token::Tokens;
 use super::wait::Waits;
@@ -34,8 +37,7 @@ pub(super) struct Process {
     pub(super) closed: VecDeque<Key>,
     /// Calls that it makes, as long as the requests are kept that may have made them.
     pub(super) calls: Slots<Call>,
-    /// Calls in the order in which they were made.
-    pub(super) recent: VecDeque<Key>,
+    pub(super) recent: Recent,
     /// What its threads did last.
     pub(super) threads: HashMap<u32, Thread>,
     pub(super) plans: Plans,
@@ -81,16 +83,18 @@ pub(super) struct Parent {
     /// When its answer began to be sent.
     pub(super) answered: Option<Nanos>,
     /// Its calls as far as they are known or assumed, in the order in which they were made.
-    pub(super) calls: Vec<Key>,
+    pub(super) calls: Calls,
     /// Something about it was not seen, or it was learnt from already: nothing more is learnt from it.
     pub(super) is_blurred: bool,
     /// Nothing was seen of it but its answer: it has no span.
     pub(super) is_unseen: bool,
     /// It is not known when exactly it was taken.
     pub(super) is_vague: bool,
-    /// Whether it is plain what it did, and after how many lessons that was found.
-    pub(super) plain: Cell<Option<(u32, bool)>>,
+    pub(super) standing: Standing,
 }
+
+/// Calls of a request: most make few.
+pub(super) type Calls = SmallVec<[Key; 6]>;
 
 /// A call that a process makes.
 #[derive(Clone, Debug)]
@@ -107,6 +111,8 @@ pub(super) struct Call {
     pub(super) cause: Option<(Nanos, Cause)>,
     /// Who had made or woken the thread since it last did anything.
     pub(super) woken: Vec<Handover>,
+    /// What that was worth, and after how many lessons.
+    pub(super) best_handover: Cell<Option<(u32, Best)>>,
     /// Requests that were open then.
     pub(super) crowd: usize,
     /// To whom its answer was handed.
@@ -184,6 +190,7 @@ impl Process {
             cause: self.cause_at(tid, made),
             crowd: self.open.len(),
             woken: self.threads.get(&tid).map(|thread| thread.woken.clone()).unwrap_or_default(),
+            best_handover: Cell::new(None),
             handed_to: None,
             heard: None,
             is_over: false,
@@ -200,14 +207,9 @@ impl Process {
 
     /// A call, among the others in the order in which they were made.
     pub(super) fn add(&mut self, call: Call) -> Key {
-        let made = call.made;
+        let (made, operation) = (call.made, call.operation);
         let key = self.calls.insert(call);
-        let mut at = self.recent.len();
-        while at > 0 && self.recent.get(at - 1).and_then(|&other| self.calls.get(other)).is_some_and(|c| c.made > made)
-        {
-            at -= 1;
-        }
-        self.recent.insert(at, key);
+        self.recent.add(key, made, operation);
         key
     }
 
@@ -223,7 +225,7 @@ impl Process {
     /// Something about a request or its calls is not as it was.
     pub(super) fn changed(&self, parent: Option<Key>) {
         if let Some(parent) = parent.and_then(|parent| self.parents.get(parent)) {
-            parent.plain.set(None);
+            parent.standing.changed();
         }
     }
 
@@ -234,7 +236,7 @@ impl Process {
         self.closed.push_back(key);
         let Some(parent) = self.parents.get_mut(key) else { return };
         parent.answered = Some(began.unwrap_or(now));
-        parent.plain.set(None);
+        parent.standing.changed();
         parent.is_blurred |= began.is_none();
         let tid = parent.tid;
         if let Some(thread) = self.threads.get_mut(&tid) {
@@ -247,6 +249,9 @@ impl Process {
         if began.is_some() {
             self.worker_answered(sender, key);
             self.handed_back(sender, key);
+        }
+        if self.is_beyond_compare(key) {
+            return;
         }
         self.follow_handovers(key);
         self.mend(key);
@@ -299,9 +304,9 @@ impl Process {
             self.closed.pop_front();
             self.parents.remove(oldest);
         }
-        while let Some(&oldest) = self.recent.front() {
+        while let Some(oldest) = self.recent.oldest() {
             let Some(call) = self.calls.get(oldest) else {
-                self.recent.pop_front();
+                self.recent.forget_oldest();
                 continue;
             };
             let has_owner = call.owner.is_some_and(|owner| self.parents.get(owner).is_some());
@@ -310,7 +315,7 @@ impl Process {
             if !(is_done && is_old) && self.recent.len() <= MAX_CALLS {
                 break;
             }
-            self.recent.pop_front();
+            self.recent.forget_oldest();
             self.calls.remove(oldest);
         }
     }

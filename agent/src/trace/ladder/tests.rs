@@ -1,6 +1,7 @@
 //! A process that answers requests and makes calls, event by event; what is linked is compared with what was meant.
 
 mod advance;
+mod candidate;
 mod company;
 mod handback;
 mod handover;

@@ -2,7 +2,7 @@
 
 use super::busy::Cause;
 use super::plan::{ANSWER, History, Idle, Step};
-use super::process::{Call, MAX_FAN_OUT, Process};
+use super::process::{Call, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -36,19 +36,6 @@ impl Ready {
 }
 
 impl Process {
-    /// What a request could do at a time, with the calls that it has now; `None` if it could do nothing.
-    pub(super) fn ready(&self, parent: Key, action: u64, at: Nanos) -> Option<Ready> {
-        let request = self.parents.get(parent)?;
-        (request.read <= at && request.calls.len() < MAX_FAN_OUT).then_some(())?;
-        self.ready_at(parent, &request.calls, action, Some(at))
-    }
-
-    pub(super) fn ready_before(&self, parent: Key, calls: &[Key], key: Key) -> Option<Ready> {
-        let at = calls.iter().position(|&other| other == key)?;
-        let call = self.calls.get(key)?;
-        self.ready_at(parent, &calls[..at], call.operation, Some(call.made))
-    }
-
     /// Since when a request could take an action at a time, after these calls.
     pub(super) fn ready_at(&self, parent: Key, calls: &[Key], action: u64, at: Option<Nanos>) -> Option<Ready> {
         let request = self.parents.get(parent)?;
@@ -134,7 +121,7 @@ impl Process {
         request.calls.iter().enumerate().all(|(at, &key)| {
             let Some(call) = self.calls.get(key) else { return true };
             let before = &request.calls[..at];
-            let Some(ready) = self.ready_at(parent, before, call.operation, Some(call.made)) else { return true };
+            let Some(ready) = self.ready_for(parent, at) else { return true };
             let step = self.step(call, (parent, before), &ready);
             let surprise = self.plans.surprise(ready.history, &step, self.trust());
             surprise.is_some_and(|surprise| surprise < USUAL_SPREAD)
@@ -146,13 +133,13 @@ impl Process {
     /// That is asked of each request many times. A few more lessons do not change it.
     pub(super) fn is_plain(&self, parent: Key) -> bool {
         let Some(request) = self.parents.get(parent) else { return false };
-        if let Some((lessons, is_plain)) = request.plain.get()
+        if let Some((lessons, is_plain)) = request.standing.plain.get()
             && self.lessons.wrapping_sub(lessons) <= lessons / LESSONS_SHARE
         {
             return is_plain;
         }
         let is_plain = self.is_plain_with(parent, &request.calls);
-        request.plain.set(Some((self.lessons, is_plain)));
+        request.standing.plain.set(Some((self.lessons, is_plain)));
         is_plain
     }
 

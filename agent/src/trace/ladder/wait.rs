@@ -12,6 +12,8 @@ pub(super) struct Waits {
     pairs: HashMap<Pair, Seen>,
     /// Those of them that are proven not to wait: few, and asked for all the time.
     free: Vec<Pair>,
+    /// How often one was added or taken away.
+    changes: u32,
 }
 
 /// Of requests of this operation, a later action and an earlier call.
@@ -44,6 +46,11 @@ impl Waits {
         })
     }
 
+    /// How often it was found that something waits for something, or does not: what was worked out before the last time may be wrong.
+    pub(super) const fn changes(&self) -> u32 {
+        self.changes
+    }
+
     /// An action was taken after a call, whose answer was there or not.
     pub(super) fn learn(&mut self, operation: u64, action: u64, call: u64, is_heard: bool) {
         let pair = (operation, action, call);
@@ -59,8 +66,9 @@ impl Waits {
         match known {
             None if is_free && self.free.len() < MAX_FREE => self.free.push(pair),
             Some(at) if !is_free => _ = self.free.swap_remove(at),
-            _ => (),
+            _ => return,
         }
+        self.changes = self.changes.wrapping_add(1);
     }
 }
 

@@ -29,7 +29,9 @@ fn a_memo_says_what_is_worked_out_anew() {
         }
         for (at, &call) in calls.iter().enumerate() {
             let since = |ready: Option<timeline::Ready>| ready.map(|ready| ready.since);
-            assert_eq!(since(memo.ready(request, at)), since(process.ready_before(request, &calls, call)), "{at}");
+            let call = process.calls.get(call).expect("it is kept");
+            let anew = process.ready_at(request, &calls[..at], call.operation, Some(call.made));
+            assert_eq!(since(process.ready_for(request, at)), since(anew), "{at}");
         }
     }
 }
@@ -46,6 +48,25 @@ fn whether_it_is_plain_what_a_request_did_is_asked_anew_when_that_changes() {
     assert!(process.is_plain(request));
     process.heard(calls[0], Nanos(300 * S));
     assert!(!process.is_plain(request), "it did not wait for the answer");
+}
+
+#[test]
+fn what_a_request_could_do_is_asked_anew_when_that_changes_and_by_when_it_is_asked_for() {
+    let mut world = World::taught(20);
+    let at = 200 * S;
+    let request = world.request(1, at);
+    let first = world.call(Some(request), 1, at + 100 * US, "/a/1");
+    let ready = |world: &World, when| {
+        let ready = world.ladder.processes[&TGID].ready(request.handle.key, ask("/b/1").operation, Nanos(when));
+        ready.map(|ready| (ready.since.0, ready.is_due()))
+    };
+    assert_eq!(ready(&world, at - 1), None, "it was not there yet");
+    assert_eq!(ready(&world, at + 4 * MS), Some((at, false)));
+    world.hear(first, 1, at + 4 * MS);
+    assert_eq!(ready(&world, at + 4 * MS), Some((at + 4 * MS, true)));
+    assert_eq!(ready(&world, at + 3 * MS), Some((at, false)), "a call that was decided upon before the answer came");
+    world.call(Some(request), 1, at + 5 * MS, "/b/1");
+    assert_eq!(ready(&world, at + 6 * MS), Some((at + 4 * MS, false)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What was worked out about a request, kept until something of it or its calls changes: it is asked for far more often than that.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 
 use super::plan::ANSWER;
 use super::process::{MAX_FAN_OUT, Process};
@@ -38,7 +38,7 @@ impl Standing {
     }
 
     /// What was worked out about its readiness and holds still.
-    fn readiness(&self, waits: u32) -> std::cell::RefMut<'_, Readiness> {
+    fn readiness(&self, waits: u32) -> RefMut<'_, Readiness> {
         let mut ready = self.ready.borrow_mut();
         if ready.waits != waits {
             ready.clear();

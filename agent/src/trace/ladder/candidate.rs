@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use super::order::Acted;
+use super::plan::About;
 use super::process::{Call, MAX_RIVALS, Process};
 use crate::flow::Nanos;
 use crate::slots::Key;
@@ -30,7 +31,7 @@ pub(super) struct Candidate {
 impl Process {
     /// The requests that the calling thread was busy with lately, if the last of them would do what is usual by the call, and when it
     /// is: then nobody else is asked about. Who waits for a connection acts whenever one becomes free.
-    fn nearest(&self, call: &Call) -> Option<SmallVec<[Key; 8]>> {
+    fn nearest(&self, call: &Call, plans: &mut About<'_>) -> Option<SmallVec<[Key; 8]>> {
         let (at, cause) = call.cause?;
         if call.free_since.is_some_and(|free| free >= at || call.made.0.saturating_sub(free.0) < JUST_FREE_NS) {
             return None;
@@ -41,7 +42,7 @@ impl Process {
             return None;
         }
         let step = self.step(call, (request, self.calls_of(request)), &ready);
-        let known = self.plans.about(call.operation).known(ready.history)?;
+        let known = plans.known(ready.history)?;
         let (likelihood, has_waited) = known.weigh(&step, self.trust());
         if has_waited || !known.is_usual(likelihood) || !known.is_mostly_adjacent() {
             return None;
@@ -61,8 +62,9 @@ impl Process {
     pub(super) fn candidates(&self, call: &Call) -> Vec<Candidate> {
         let trust = self.trust();
         let mut plans = self.plans.about(call.operation);
-        let mut candidates = Vec::with_capacity(self.open.len());
-        let mut others = Vec::with_capacity(self.open.len());
+        let near = self.nearest(call, &mut plans);
+        let room = near.as_ref().map_or(self.open.len(), SmallVec::len);
+        let (mut candidates, mut others) = (Vec::with_capacity(room), Vec::with_capacity(room));
         let mut is_usual = false;
         let mut earlier = 0;
         let is_late = |parent: &&Key| {
@@ -74,7 +76,6 @@ impl Process {
             earlier <= MAX_EARLIER
         });
         let late = late.filter(is_late);
-        let near = self.nearest(call);
         let (near, all) = match &near {
             Some(near) => (near.as_slice(), None),
             None => (&[][..], Some(self.open.iter().chain(late))),

@@ -9,6 +9,8 @@ use crate::slots::Key;
 
 /// Calls of any kind that are looked through for those that a request would pass.
 const MAX_PASSED_LOOKED_AT: usize = 64;
+/// Who loses so much by a change keeps what it has, where the other needs nothing; a natural logarithm.
+const LOST: f64 = -8.0;
 
 /// How much likelier everything is after a change, as natural logarithms.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +20,6 @@ pub(super) struct Gain {
     /// As far as that is trusted, and by who could act first.
     pub(super) total: f64,
 }
-
-/// Who loses so much by a change has it for good, where the other needs nothing; a natural logarithm.
-const LOST: f64 = -8.0;
 
 impl Gain {
     const NEVER: Self = Self { steps: IMPOSSIBLE, total: IMPOSSIBLE };

@@ -14,10 +14,10 @@
 //!   costs, [`standing`] and [`memo`] keep what was worked out.
 //!
 //! [`process`] holds the requests and calls of a process, [`recent`] the calls in their order, [`busy`] what its threads do, [`locks`]
-//! what it is worth who wakes them.
-//! Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once, or when a request is answered; where they
-//! contradict each other nothing is linked, and that is counted. The rest waits until the call's span is given away, so that what
-//! happens after the call can speak. A link that is not sure enough is not made. What is told of all processes comes in here.
+//! what it is worth who wakes them. Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once, or when a
+//! request is answered; where they contradict each other nothing is linked, and that is counted. The rest waits until the call's span
+//! is given away, so that what happens after the call can speak. A link that is not sure enough is not made. What is told of all
+//! processes comes in here.
 
 pub mod evidence;
 pub mod sides;
@@ -175,6 +175,7 @@ impl Ladder {
         let Some(process) = self.processes.get_mut(&handle.tgid) else { return };
         let Some(parent) = process.parents.get_mut(handle.key) else { return };
         parent.operation = ask.operation;
+        parent.standing.changed();
         process.kinds.asked(ask.operation);
         let node = parent.node;
         for &token in ask.tokens.iter().flatten() {
@@ -206,13 +207,13 @@ impl Ladder {
         let key = process.add(call);
         process.worker_called(made.task.tid, key);
         let handle = Handle { tgid: made.task.tgid, key };
+        process.effort.note(proof.is_some() && !is_contradiction);
         if is_contradiction {
             self.contradictions += 1;
             let decision = Decision { candidate: proof.map(|(_, evidence)| evidence), ..Decision::default() };
             process.decided(key, decision);
             return Outcome::Open(handle);
         }
-        process.effort.note(proof.is_some());
         match proof {
             Some((parent, evidence)) => {
                 process.prove(key, parent, evidence);

@@ -4,11 +4,12 @@
 //! A request's history is the sequence of what it has done so far. For each history the next actions are counted (a call of
 //! some operation, or the answer), with the delay from when it could act and with whether the thread was just busy with it.
 
-use foldhash::HashMap;
-use smallvec::SmallVec;
+mod about;
 
+use foldhash::HashMap;
+
+pub(super) use self::about::About;
 use super::lags::Lags;
-use super::timeline::USUAL_SPREAD;
 
 /// Histories of one process. A request of eight calls has nine.
 const MAX_STAGES: usize = 2_048;
@@ -214,11 +215,6 @@ impl Plans {
         Some(self.usual.get(&(step.action, has_waited))? - likelihood)
     }
 
-    /// What is known of an action of requests, whatever they did before: to be asked of many.
-    pub(super) fn about(&self, action: u64) -> About<'_> {
-        About { plans: self, action, usual: self.usual.get(&(action, false)).copied(), known: SmallVec::new() }
-    }
-
     /// Takes a step that was taken into the average.
     pub(super) fn note_usual(&mut self, history: History, step: &Step, trust: f64) {
         /// What the latest step weighs.
@@ -268,64 +264,6 @@ impl Plans {
         let waited = share * self.waited.density(trigger_ns, step.adjacent, ADJACENT[1]);
         let prompt = (1.0 - share) * prompt;
         ((prompt + waited).ln(), waited > prompt)
-    }
-}
-
-/// What is known of an action of requests.
-pub(super) struct About<'a> {
-    plans: &'a Plans,
-    action: u64,
-    usual: Option<f64>,
-    /// Of each history that was asked about.
-    known: SmallVec<[(History, Option<&'a Action>); HISTORIES]>,
-}
-
-/// Requests that are open have mostly one of so many histories.
-const HISTORIES: usize = 8;
-
-/// What is known of an action of requests with a history.
-#[derive(Clone, Copy)]
-pub(super) struct Known<'a> {
-    plans: &'a Plans,
-    action: &'a Action,
-    operation: u64,
-    usual: Option<f64>,
-}
-
-impl<'a> About<'a> {
-    /// What is known of requests with this history; `None` if none was seen to take the action.
-    pub(super) fn known(&mut self, history: History) -> Option<Known<'a>> {
-        let action = match self.known.iter().find(|(known, _)| *known == history) {
-            Some(&(_, action)) => action,
-            None => {
-                let action = self.plans.action(history, self.action);
-                if self.known.len() < HISTORIES {
-                    self.known.push((history, action));
-                }
-                action
-            }
-        };
-        Some(Known { plans: self.plans, action: action?, operation: history.operation, usual: self.usual })
-    }
-}
-
-impl Known<'_> {
-    /// How likely such a request takes this step: a natural logarithm; and whether it is likelier that something else set it off than
-    /// that it could be taken.
-    pub(super) fn weigh(&self, step: &Step, trust: f64) -> (f64, bool) {
-        self.plans.weigh_known(self.action, step, trust)
-    }
-
-    /// Whether the thread that takes the action was almost always busy with the request just before.
-    pub(super) fn is_mostly_adjacent(&self) -> bool {
-        const MOSTLY: f64 = 0.9;
-        let [not, is] = self.action.prompt.adjacent;
-        share(is, not + is, NEITHER) > MOSTLY
-    }
-
-    /// Whether a step that is so likely, and did not have to wait, is about as likely as they are.
-    pub(super) fn is_usual(&self, likelihood: f64) -> bool {
-        self.usual.is_some_and(|usual| usual - likelihood < USUAL_SPREAD) && self.plans.is_settled(self.operation)
     }
 }
 

@@ -99,12 +99,35 @@ impl World {
             self.truth.insert(node, of.node);
         }
         self.calls.push((node, handle));
+        self.check();
         handle
     }
 
     fn hear(&mut self, call: Handle, tid: u32, at: u64) {
         self.ladder.call_over(call, Nanos(at));
         self.ladder.heard(call, task(tid), Nanos(at));
+        self.check();
+    }
+
+    /// What is kept of the requests that matter now says the same as to ask anew.
+    fn check(&self) {
+        let process = &self.ladder.processes[&TGID];
+        for &key in process.open.iter().take(8).chain(process.closed.iter().rev().take(4)) {
+            let request = &process.parents.get(key).expect("it is kept");
+            for at in 0..=request.calls.len() {
+                let call = request.calls.get(at).map(|&call| process.calls.get(call).expect("it is kept"));
+                let (action, when) =
+                    call.map_or((plan::ANSWER, request.answered), |call| (call.operation, Some(call.made)));
+                let anew = process.ready_at(key, &request.calls[..at], action, when);
+                assert_eq!(process.ready_for(key, at), anew, "before step {at}");
+            }
+            for action in [1, 2] {
+                let at = process.last_used;
+                let can_act = request.read <= at && request.calls.len() < process::MAX_FAN_OUT;
+                let anew = process.ready_at(key, &request.calls, action, Some(at)).filter(|_| can_act);
+                assert_eq!(process.ready(key, action, at), anew, "after all its calls");
+            }
+        }
     }
 
     /// A thread wakes another that sleeps on a futex.
@@ -116,6 +139,7 @@ impl World {
 
     fn answer(&mut self, request: Request, at: u64) {
         self.ladder.answered(request.handle, task(request.tid), Some(Nanos(at)), Nanos(at));
+        self.check();
     }
 
     /// A request that makes two calls, one after the other, while nothing else happens.

@@ -21,7 +21,7 @@ const PLAIN_SPREAD_THREADS: f64 = 8.0;
 const LESSONS_SHARE: u32 = 16;
 
 /// What a request could do when, just before one of its steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ready {
     pub(super) history: History,
     pub(super) since: Nanos,

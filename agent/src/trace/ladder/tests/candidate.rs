@@ -31,6 +31,23 @@ fn where_a_call_is_what_the_thread_would_usually_do_then_nobody_else_is_asked() 
 }
 
 #[test]
+fn where_threads_do_what_others_took_all_are_asked() {
+    let mut world = World::default();
+    // One that goes on with what it took itself now and then, and otherwise with what another did.
+    for number in 0..100 {
+        let at = 100 * S + number * S;
+        let (request, caller) = (world.request(1, at), if number % 2 == 0 { 1 } else { 2 });
+        let call = world.call(Some(request), caller, at + 100 * US, "/a/1");
+        world.hear(call, caller, at + 4 * MS);
+        world.answer(request, at + 4 * MS + 100 * US);
+        world.score();
+    }
+    let at = 300 * S;
+    let both = [world.request(3, at), world.request(1, at)];
+    assert_eq!(asked(&world, 1, at + 100 * US, at - MS).len(), both.len());
+}
+
+#[test]
 fn nothing_is_compared_where_the_proof_comes_with_each_call() {
     let mut world = World::default();
     let mut exchange = |number: u64, tid: u32| {

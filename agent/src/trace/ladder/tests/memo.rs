@@ -70,6 +70,19 @@ fn what_a_request_could_do_is_asked_anew_when_that_changes_and_by_when_it_is_ask
 }
 
 #[test]
+fn a_request_whose_head_came_in_parts_is_ready_as_what_it_is() {
+    let mut world = World::taught(20);
+    let at = 200 * S;
+    let node = world.nodes.insert(());
+    let handle = world.ladder.received(node, Cookie(1), task(1), Nanos(at)).expect("there is room");
+    // Another one's call asks who is ready.
+    let other = world.request(2, at);
+    world.call(Some(other), 2, at + 100 * US, "/a/1");
+    world.ladder.asked(handle, &ask("/work/1"));
+    world.check();
+}
+
+#[test]
 fn a_ladder_that_is_off_links_nothing() {
     let mut ladder = Ladder::new(false);
     let node = Slots::new().insert(());

@@ -64,6 +64,20 @@ impl Process {
         }
     }
 
+    /// The request that a thread is busy with, by what it took last, if it is with no other.
+    pub(super) fn only_request(&self, tid: u32, cause: Option<(Nanos, Cause)>) -> Option<Key> {
+        let request = match cause?.1 {
+            Cause::Request(request) => request,
+            Cause::Answer(answer) => {
+                let answer = self.calls.get(answer)?;
+                answer.busy_with.or(answer.owner)?
+            }
+        };
+        let is_only = self.threads.get(&tid)?.open == 1;
+        let parent = self.parents.get(request)?;
+        (is_only && parent.tid == tid && parent.answered.is_none()).then_some(request)
+    }
+
     /// What is known of a thread.
     pub(super) fn thread(&mut self, tid: u32) -> &mut Thread {
         if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {

@@ -51,13 +51,10 @@ impl Process {
     /// T1, threads.
     pub(super) fn by_thread(&self, call: &Call) -> Option<(Key, Evidence)> {
         let is_a_timers = self.orphan_share(call.operation) > thread::ORPHAN_SHARE;
-        if !self.habit.is_proven() || is_a_timers || self.threads.get(&call.tid)?.open != 1 {
-            return None;
-        }
-        let key = self.stands_for(call.cause?.1)?;
-        let parent = self.parents.get(key).filter(|parent| parent.tid == call.tid && parent.answered.is_none())?;
-        let evidence = Evidence { parent: parent.node, tier: Method::Thread, strength: thread::STRENGTH };
-        Some((key, evidence))
+        let parent = call.busy_with.filter(|_| self.habit.is_proven() && !is_a_timers)?;
+        let evidence =
+            Evidence { parent: self.parents.get(parent)?.node, tier: Method::Thread, strength: thread::STRENGTH };
+        Some((parent, evidence))
     }
 
     pub(super) fn prove(&mut self, key: Key, parent: Key, evidence: Evidence) {
@@ -77,6 +74,10 @@ impl Process {
     pub(super) fn decide(&mut self, key: Key) -> Decision {
         if self.calls.get(key).is_some_and(|call| call.decision.is_none()) {
             self.hand_back_early(key);
+            // What threads do may have been proven only since the call was made.
+            if let Some((parent, evidence)) = self.calls.get(key).and_then(|call| self.by_thread(call)) {
+                self.prove_late(key, parent, evidence);
+            }
         }
         let Some(call) = self.calls.get(key) else { return Decision::default() };
         if let Some(decision) = call.decision {

@@ -113,6 +113,8 @@ pub(super) struct Call {
     pub(super) woken: Vec<Handover>,
     /// What that was worth, and after how many lessons.
     pub(super) best_handover: Cell<Option<(u32, Best)>>,
+    /// The request that its thread was busy with, if that was the only one.
+    pub(super) busy_with: Option<Key>,
     /// Requests that were open then.
     pub(super) crowd: usize,
     /// To whom its answer was handed.
@@ -182,12 +184,14 @@ impl Process {
             Some((at, opener)) if opener.tid != 0 && !is_in_advance(at, opener.tid) => (at, opener.tid),
             _ => (sent, task.tid),
         };
+        let cause = self.cause_at(tid, made);
         Call {
             operation,
             made,
             tid,
             free_since,
-            cause: self.cause_at(tid, made),
+            cause,
+            busy_with: self.only_request(tid, cause),
             crowd: self.open.len(),
             woken: self.threads.get(&tid).map(|thread| thread.woken.clone()).unwrap_or_default(),
             best_handover: Cell::new(None),

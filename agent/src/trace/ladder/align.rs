@@ -10,7 +10,7 @@
 use super::change::{Change, MAX_COMPARED};
 use super::evidence::{Doubt, Evidence, NEXT};
 use super::memo::Memo;
-use super::plan::ANSWER;
+use super::plan::{ANSWER, History};
 use super::process::{Call, MAX_FAN_OUT, MAX_RIVALS, Process};
 use super::timeline::{USUAL_SPREAD, answer, position};
 use crate::flow::Nanos;
@@ -139,12 +139,15 @@ impl Process {
         }
         // What follows from earlier links is not surer than that.
         odds += self.doubt_from(&parent.calls[..at]);
-        let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
         let ready = self.ready_for(owner, at)?;
+        let step = self.step(call, (owner, &parent.calls[..at]), &ready);
+        if step.adjacent != Some(true) {
+            odds += self.among_strangers(parent.operation, call.crowd);
+        }
+        let mut strength = (1.0 / (1.0 + odds)).min(MAX_STRENGTH);
         // Where callers wait, what a request did in the end shows whether it was the one; and who was given a call before that was
         // known may keep the place of another.
-        let is_early = parent.answered.is_none()
-            && self.plans.has_waited(ready.history, &self.step(call, (owner, &parent.calls[..at]), &ready));
+        let is_early = parent.answered.is_none() && self.plans.has_waited(ready.history, &step);
         if is_early || parent.calls[..at].iter().any(|&before| self.was_unsure_early(before)) {
             strength = strength.min(1.0 / (1.0 + STRANGE));
         }
@@ -153,6 +156,17 @@ impl Process {
             strength = strength.min(UNKNOWN_STRENGTH);
         }
         Some((Evidence { parent: parent.node, tier: Method::Alignment, strength }, doubt))
+    }
+
+    /// What speaks against a link that only delays and the order tell, among so many requests, as long as hardly any such request was
+    /// seen: the first ones look more alike than they are, and what is learnt from a mistake confirms it.
+    fn among_strangers(&self, operation: u64, crowd: usize) -> f64 {
+        /// For each other one, as if one had been seen.
+        const STRANGER: f64 = 0.07;
+        /// Before any was seen.
+        const NONE: f64 = 0.25;
+        let seen = f64::from(self.plans.seen(History::new(operation)));
+        STRANGER * crowd.saturating_sub(1) as f64 / (seen * seen + NONE)
     }
 
     /// Whether it was not sure whose a call was when that was decided, before its request was answered.

@@ -9,6 +9,7 @@ mod memo;
 mod mend;
 mod missed;
 mod pool;
+mod start;
 mod worker;
 
 use std::collections::HashMap as Map;
@@ -282,31 +283,6 @@ fn a_thread_that_answers_one_request_at_a_time_makes_calls_for_it() {
             .take(4)
             .all(|(_, decision)| decision.parent.is_some_and(|by| by.tier == Method::Thread))
     );
-}
-
-/// As many threads as `requests` answer one each, all at the same moment and again and again, so that nothing can be compared.
-fn at_the_same_moment(rounds: u64, requests: u32) -> World {
-    let mut world = World::default();
-    for round in 0..rounds {
-        let at = S + round * 20 * MS;
-        let open: Vec<_> = (1..=requests).map(|tid| world.request(tid, at)).collect();
-        let calls = open.iter().rev().map(|&request| world.call(Some(request), request.tid, at + MS, "/a/1"));
-        for (call, request) in calls.collect::<Vec<_>>().into_iter().zip(open.into_iter().rev()) {
-            world.hear(call, request.tid, at + 5 * MS);
-            world.answer(request, at + 6 * MS);
-        }
-    }
-    world
-}
-
-#[test]
-fn calls_that_were_made_before_it_was_proven_whose_a_thread_makes_are_linked_by_it_too() {
-    let mut world = at_the_same_moment(4, 10);
-    assert_eq!(world.score(), all_right(40));
-    let is_by_thread =
-        |(_, decision): &&(Node, Decision)| decision.parent.is_some_and(|evidence| evidence.tier == Method::Thread);
-    assert_eq!(world.decided.iter().filter(is_by_thread).count(), 40);
-    assert_eq!(at_the_same_moment(1, 10).score().wrong, 0, "what too few have done proves nothing");
 }
 
 #[test]

@@ -108,6 +108,7 @@ impl Process {
             self.unsure = self.unsure << 1 | u128::from(evidence.strength < SURE);
         }
         self.settle(key, evidence);
+        self.settle_work(key, evidence);
         if let Some(decision) = self.calls.get(key).and_then(|call| call.decision) {
             return decision;
         }

@@ -64,13 +64,13 @@ const MAX_TOLD: usize = 16;
 /// A thread that has taken so many answers, and neither took a request nor answered one, does so for others.
 const HELPER: u32 = 8;
 /// Where comparing says the same, what speaks against it counts for so much: both would have to be wrong in the same way.
-const AGREED: f64 = 0.5;
+pub(super) const AGREED: f64 = 0.5;
 /// Of so many the last ones are compared with what others say, so that it is seen whether it stays so: one after the other, since
 /// those around a call that is compared must not be given away because somebody was woken.
 const ROUND: u32 = 128;
 const COMPARED: u32 = 16;
 /// Of so few requests chance finds the right one so often that a mistake stands for two.
-const SMALL_CROWD: usize = 3;
+pub(super) const SMALL_CROWD: usize = 3;
 
 impl Process {
     /// A thread was woken by one that had just taken an answer, as far as it took anything.

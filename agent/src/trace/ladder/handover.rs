@@ -3,12 +3,14 @@
 //! A thread of an executor sleeps until somebody has work for it: whoever wakes it then is often busy with the request that the work
 //! is for. But interpreter locks and the queues of pools wake whoever waits. So it is evidence among other evidence, worth as much as
 //! each lock has proven: the kernel tells by the futex which one it was. Where threads do not wait for the calls that they make
-//! ([`super::worker`]), as those of an event loop, who wakes whom says nothing of requests.
+//! ([`super::worker`]), as those of an event loop, who wakes whom says nothing of requests. Threads that sleep on a lock of their own
+//! until there is work are another matter ([`super::idle`]).
 //!
 //! To be told of it costs each wake-up of the machine some tens of nanoseconds, so it is asked for only where links are missing, and
 //! given up again where it costs too much or tells nothing.
 
 use super::busy::{Cause, Thread};
+use super::idle::Sleepers;
 use super::locks::Locks;
 use super::process::{Call, Process};
 use crate::flow::Nanos;
@@ -18,12 +20,27 @@ use crate::slots::Key;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Handover {
     /// The futex that it slept on; [`MADE`] for one that was made.
-    lock: u64,
-    /// It is the first since the thread last took or sent anything.
-    is_first: bool,
+    pub(super) lock: u64,
+    pub(super) class: Class,
     /// What the one who did it was busy with.
-    cause: Option<Cause>,
+    pub(super) cause: Option<Cause>,
 }
+
+/// Which one sets a thread to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Not the first one since the thread last took or sent anything.
+    Later,
+    /// The first one, which rather tells for whom.
+    First,
+    /// The first one of a thread that answers nobody, by a lock on which no other sleeps.
+    Own,
+    /// Whoever made it.
+    Made,
+}
+
+/// Classes whose worth is learnt apart: an idle thread is woken or made for the same reason.
+pub(super) const CLASSES: usize = 3;
 
 /// Whether it is to be told of a process.
 #[derive(Debug, Default)]
@@ -68,10 +85,14 @@ pub(super) const UNUSED_NS: u64 = 10 * SECOND_NS;
 const STRONG: f64 = 0.97;
 /// Calls that were made while a request was open, and are looked through.
 const MAX_FOLLOWED: usize = 512;
-impl Handover {
-    /// The first one that sets a thread to work rather tells for whom than a later one.
-    const fn class(&self) -> usize {
-        self.is_first as usize
+impl Class {
+    /// Where its worth is learnt.
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::Later => 0,
+            Self::First => 1,
+            Self::Own | Self::Made => 2,
+        }
     }
 }
 
@@ -136,17 +157,18 @@ impl Process {
         let own = self.cause_at(by, at).filter(|(when, _)| *when >= answered).map(|(_, cause)| cause);
         // Who was woken for the same may pass it on.
         let passed = self.threads.get(&by).and_then(|thread| thread.woken.iter().find(|one| one.lock == lock));
-        let cause = passed.map_or(own, |passed| passed.cause);
-        let thread = self.thread(to);
+        let passed = passed.map(|passed| passed.cause);
         if lock == MADE {
-            *thread = Thread::default();
+            *self.thread(to) = Thread::default();
         }
-        let is_first = thread.woken.is_empty();
+        let class = self.class(to, lock);
+        let cause = passed.or_else(|| self.errand(by, class)).unwrap_or(own);
+        let thread = self.thread(to);
         if let Some(before) = thread.woken.iter_mut().find(|one| one.lock == lock) {
             // It was woken for nothing before.
             before.cause = cause;
         } else if thread.woken.len() < MAX_REMEMBERED {
-            thread.woken.push(Handover { lock, is_first, cause });
+            thread.woken.push(Handover { lock, class, cause });
         }
         self.told(by, to, lock, at);
     }
@@ -162,8 +184,9 @@ impl Process {
         {
             return best;
         }
-        let known = call.woken.iter().filter_map(|handover| {
-            Some((handover.cause?, self.handovers.worth(handover.lock, handover.class())?.min(MOST)))
+        let seen = call.woken.iter().filter(|handover| !(call.is_blind && handover.is_to_idle()));
+        let known = seen.filter_map(|handover| {
+            Some((handover.cause?, self.handovers.worth(handover.lock, handover.class.index())?.min(MOST)))
         });
         let best = known.max_by(|(_, one), (_, other)| one.total_cmp(other));
         call.best_handover.set(Some((self.lessons, best)));
@@ -234,9 +257,9 @@ impl Process {
             return;
         }
         let woken = call.woken.clone();
-        for handover in &woken {
+        for handover in woken.iter().filter(|handover| !handover.is_to_idle()) {
             if let Some(cause) = handover.cause {
-                self.handovers.learn(handover.lock, handover.class(), is_for(cause, parent, before));
+                self.handovers.learn(handover.lock, handover.class.index(), is_for(cause, parent, before));
             }
         }
     }
@@ -256,7 +279,7 @@ impl Process {
             && self.workers.are_waiting()
             && self.has_many_callers()
         {
-            self.handovers = Locks::default();
+            (self.handovers, self.sleepers) = (Locks::default(), Sleepers::default());
             self.demand.set(true);
         }
     }

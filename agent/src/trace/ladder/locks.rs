@@ -98,6 +98,11 @@ impl<const CLASSES: usize> Locks<CLASSES> {
         }
     }
 
+    /// How many sightings of a class count.
+    pub(super) const fn seen_of(&self, class: usize) -> u32 {
+        self.others[class].count()
+    }
+
     /// Whether nothing was ever learnt: of most processes it is not told who wakes whom.
     pub(super) fn is_empty(&self) -> bool {
         self.others.iter().all(|seen| seen.count() == 0)

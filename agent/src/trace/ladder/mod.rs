@@ -5,7 +5,8 @@
 //! - T0 [`token`]: an id that came with the request leaves with the call.
 //! - T1 [`goroutine`]: the goroutine that answers the request, or one that it started, makes the call. [`thread`]: the process
 //!   answers each request on a thread of its own. [`worker`]: threads that answer what another took for them make their calls.
-//!   [`handback`]: who waits for what others call for it is woken by the answer.
+//!   [`handback`]: who waits for what others call for it is woken by the answer. [`idle`]: who has nothing to do is woken for work, or
+//!   made for it.
 //! - T2 and T3 [`align`]: what requests do and when, as [`plan`] has learnt it, with everything that is open compared: [`timeline`]
 //!   is what a request did when, [`candidate`] who may have made a call, [`change`] another way to whom calls belong and [`gain`] how
 //!   much likelier that is, [`mend`] what an answer says about it, [`company`] what those around a call say. [`lags`] are how long
@@ -13,11 +14,11 @@
 //!   what it is worth who sets a thread to work, [`missed`] what was lost and shows by its answer. [`effort`] bounds what comparing
 //!   costs, [`standing`] and [`memo`] keep what was worked out.
 //!
-//! [`process`] holds the requests and calls of a process, [`recent`] the calls in their order, [`busy`] what its threads do, [`locks`]
-//! what it is worth who wakes them. Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at once, or when a
-//! request is answered; where they contradict each other nothing is linked, and that is counted. The rest waits until the call's span
-//! is given away, so that what happens after the call can speak. A link that is not sure enough is not made. What is told of all
-//! processes comes in here.
+//! [`process`] holds the requests and calls of a process, [`recent`] the calls in their order, [`busy`] what its threads do,
+//! [`locks`] what it is worth who wakes them. Which processes that is of interest for, [`sides`] tells. T0 and T1 decide at
+//! once, when a request is answered, or when what they need is proven; where they contradict each other nothing is linked, and
+//! that is counted. The rest waits until the call's span is given away, so that what happens after the call can speak. A link
+//! that is not sure enough is not made. What is told of all processes comes in here.
 
 pub mod evidence;
 pub mod sides;
@@ -33,6 +34,7 @@ mod gain;
 mod goroutine;
 mod handback;
 mod handover;
+mod idle;
 mod lags;
 mod locks;
 mod memo;
@@ -191,7 +193,8 @@ impl Ladder {
         process.last_used = made.sent;
         let operation = (ask.operation ^ made.destination.rotate_left(13)).max(1);
         process.count_call(operation, made.task.tid);
-        let call = process.begin(operation, made.task, made.sent, made.opened, made.free_since);
+        let mut call = process.begin(operation, made.task, made.sent, made.opened, made.free_since);
+        call.is_blind = process.is_blind(&call.woken);
         let at = call.made;
         let is_by_server = process.threads.get(&made.task.tid).is_some_and(|thread| thread.serves);
         process.kinds.called(made.destination, operation, is_by_server);

@@ -11,7 +11,8 @@ use super::busy::{Cause, Thread};
 use super::effort::Effort;
 use super::evidence::{Decision, Doubt, Evidence};
 use super::handback::{Handbacks, HandedTo};
-use super::handover::{Best, Demand, Handover};
+use super::handover::{Best, CLASSES, Demand, Handover};
+use super::idle::Sleepers;
 use super::locks::Locks;
 use super::missed::Kinds;
 use super::order::Order;
@@ -61,8 +62,9 @@ pub(super) struct Process {
     pub(super) tokens: Tokens,
     pub(super) habit: Habit,
     pub(super) workers: Workers,
-    /// Whether threads that were set to work make a call for what the one was busy with who did it: later ones, first ones.
-    pub(super) handovers: Locks<2>,
+    /// Whether threads that were set to work make a call for what the one was busy with who did it.
+    pub(super) handovers: Locks<CLASSES>,
+    pub(super) sleepers: Sleepers,
     pub(super) handbacks: Handbacks,
     pub(super) demand: Demand,
     pub(super) last_used: Nanos,
@@ -111,6 +113,8 @@ pub(super) struct Call {
     pub(super) cause: Option<(Nanos, Cause)>,
     /// Who had made or woken the thread since it last did anything.
     pub(super) woken: Vec<Handover>,
+    /// It is compared without that, so that it is seen what that is worth, if its thread was idle.
+    pub(super) is_blind: bool,
     /// What that was worth, and after how many lessons.
     pub(super) best_handover: Cell<Option<(u32, Best)>>,
     /// The request that its thread was busy with, if that was the only one.
@@ -194,6 +198,7 @@ impl Process {
             busy_with: self.only_request(tid, cause),
             crowd: self.open.len(),
             woken: self.threads.get(&tid).map(|thread| thread.woken.clone()).unwrap_or_default(),
+            is_blind: false,
             best_handover: Cell::new(None),
             handed_to: None,
             heard: None,

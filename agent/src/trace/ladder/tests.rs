@@ -5,6 +5,7 @@ mod candidate;
 mod company;
 mod handback;
 mod handover;
+mod idle;
 mod memo;
 mod mend;
 mod missed;
@@ -136,6 +137,12 @@ impl World {
         let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind: kind::WAKE, cpu: 0 };
         let relation = Relation { header, task: task(by), other_tid: woken, pad: 0, futex };
         self.ladder.related(&relation);
+    }
+
+    /// A thread makes another.
+    fn make(&mut self, by: u32, made: u32, at: u64) {
+        let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind: kind::THREAD, cpu: 0 };
+        self.ladder.related(&Relation { header, task: task(by), other_tid: made, pad: 0, futex: 0 });
     }
 
     fn answer(&mut self, request: Request, at: u64) {

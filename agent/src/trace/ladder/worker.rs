@@ -105,12 +105,17 @@ impl Process {
     pub(super) fn worker_answered(&mut self, tid: u32, parent: Key) {
         let is_telling = !self.open.is_empty();
         let Some(request) = self.parents.get(parent) else { return };
-        let (operation, node, Some(answered)) = (request.operation, request.node, request.answered) else { return };
+        let (operation, node, read, Some(answered)) = (request.operation, request.node, request.read, request.answered)
+        else {
+            return;
+        };
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         thread.answered = answered;
-        thread.serves = true;
+        let seemed_idle = !std::mem::replace(&mut thread.serves, true);
         let mut shift = std::mem::take(&mut thread.shift);
-        let read = request.read;
+        if seemed_idle {
+            self.was_not_idle(&shift.calls);
+        }
         let is_within = |&key: &Key| self.calls.get(key).is_some_and(|call| call.made >= read && call.made <= answered);
         let is_whole =
             shift.waits_for.is_none() && shift.calls.len() <= MAX_FAN_OUT && shift.calls.iter().all(is_within);

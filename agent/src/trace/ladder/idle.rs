@@ -1,0 +1,155 @@
+//! T1, idle threads: one that answers nobody sleeps on a lock of its own until somebody has work for it, or is made for that. Whoever
+//! wakes or makes it then is busy with the request that the work is for.
+//!
+//! Locks on which several sleep tell much less: whoever comes first gets what there is, and interpreters free theirs for anybody
+//! ([`super::handover`]). And who goes on with other work at once may sleep for another reason, as for a connection. So what it is worth
+//! has to be proven, by calls that are compared without it and of which it is sure whose they are; some are compared so for good, so
+//! that it is seen whether it stays so. It decides only when a call's span is given away: who has answered a request by then was not
+//! idle, but busy with what another thread had taken.
+
+use foldhash::HashMap;
+
+use super::THRESHOLD;
+use super::align::SURE;
+use super::busy::Cause;
+use super::evidence::{Decision, Evidence};
+use super::handback::{AGREED, SMALL_CROWD};
+use super::handover::{Class, Handover, MADE, TELLING};
+use super::process::{Call, Process};
+use crate::slots::Key;
+use crate::trace::link::Method;
+
+/// Who sleeps on which lock.
+#[derive(Debug, Default)]
+pub(super) struct Sleepers {
+    by_lock: HashMap<u64, Sleeper>,
+    /// Calls of threads that were idle.
+    calls: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Sleeper {
+    Only(u32),
+    Several,
+}
+
+/// Locks that are remembered.
+const MAX_LOCKS: usize = 4_096;
+/// So many calls must have been judged: until then all are compared.
+const ENOUGH: u32 = 128;
+/// Of so many the last ones are compared from then on.
+const ROUND: u32 = 128;
+const COMPARED: u32 = 16;
+
+impl Sleepers {
+    /// A thread was woken: whether it is the only one that was ever seen to sleep there.
+    fn woken(&mut self, lock: u64, tid: u32) -> bool {
+        if self.by_lock.len() >= MAX_LOCKS && !self.by_lock.contains_key(&lock) {
+            self.by_lock.clear();
+        }
+        let sleeper = self.by_lock.entry(lock).or_insert(Sleeper::Only(tid));
+        let is_only = matches!(sleeper, Sleeper::Only(only) if *only == tid);
+        if !is_only {
+            *sleeper = Sleeper::Several;
+        }
+        is_only
+    }
+}
+
+impl Handover {
+    /// Whether an idle thread was set to work.
+    pub(super) const fn is_to_idle(&self) -> bool {
+        matches!(self.class, Class::Own | Class::Made)
+    }
+}
+
+impl Process {
+    /// A thread is woken by a lock, or made: what that is.
+    pub(super) fn class(&mut self, tid: u32, lock: u64) -> Class {
+        // A condition variable has two futexes, side by side, that take turns.
+        let is_own = lock != MADE && self.sleepers.woken(lock & !7, tid);
+        let thread = self.threads.get(&tid);
+        if lock == MADE {
+            Class::Made
+        } else if thread.is_some_and(|thread| !thread.woken.is_empty()) {
+            Class::Later
+        } else if is_own && !thread.is_some_and(|thread| thread.serves) {
+            Class::Own
+        } else {
+            Class::First
+        }
+    }
+
+    /// What a thread was set to work for that was idle and sets another to work before it does anything else; `None` if it was not.
+    /// What it makes another for is the same; whom it wakes is for somebody else, whose work it found besides its own.
+    pub(super) fn errand(&self, tid: u32, class: Class) -> Option<Option<Cause>> {
+        let thread = self.threads.get(&tid).filter(|thread| !thread.serves)?;
+        let first = thread.woken.first().filter(|first| first.is_to_idle())?;
+        match class {
+            Class::Made => Some(first.cause),
+            Class::Own => Some(None),
+            Class::First | Class::Later => None,
+        }
+    }
+
+    /// A thread made these calls before it answered a request that another took: nobody set it to work for others.
+    pub(super) fn was_not_idle(&mut self, calls: &[Key]) {
+        for &key in calls {
+            let Some(call) = self.calls.get_mut(key) else { continue };
+            call.woken.retain(|handover| !handover.is_to_idle());
+            call.best_handover.set(None);
+            let owner = call.owner;
+            self.changed(owner);
+        }
+    }
+
+    /// Whether the next call of a thread that was set to work is compared without that.
+    pub(super) fn is_blind(&mut self, woken: &[Handover]) -> bool {
+        let Some(first) = woken.first().filter(|first| first.is_to_idle()) else { return false };
+        self.sleepers.calls = self.sleepers.calls.wrapping_add(1);
+        self.handovers.seen_of(first.class.index()) < ENOUGH || self.sleepers.calls % ROUND >= ROUND - COMPARED
+    }
+
+    /// The request that a call's thread was set to work for, if it was idle, that is certain and it was not answered yet; and who did.
+    fn work_of(&self, call: &Call) -> Option<(Key, Handover)> {
+        let first = call.woken.first().filter(|first| first.is_to_idle() && self.workers.are_waiting())?;
+        let request = match first.cause? {
+            Cause::Request(request) => request,
+            Cause::Answer(answer) => {
+                let answer = self.calls.get(answer)?;
+                let is_sure =
+                    answer.proof.is_some() || answer.decision.is_some_and(|decision| decision.parent.is_some());
+                answer.owner.filter(|_| is_sure)?
+            }
+        };
+        self.parents.get(request)?.is_open_at(call.made).then_some((request, *first))
+    }
+
+    /// What comparing says about whose a call is, is held against whom its thread was set to work for: where comparing is not sure,
+    /// that decides; where both are and do not agree, it is nobody's.
+    pub(super) fn settle_work(&mut self, key: Key, compared: Option<Evidence>) {
+        let Some(call) = self.calls.get(key).filter(|call| call.decision.is_none()) else { return };
+        let Some((request, by)) = self.work_of(call) else { return };
+        let Some(node) = self.parents.get(request).map(|request| request.node) else { return };
+        let (crowd, is_blind, is_guess) = (call.crowd, call.is_blind, call.owner == Some(request));
+        if is_blind && crowd >= TELLING && call.strength.is_some_and(|strength| strength >= SURE) {
+            for _ in 0..1 + usize::from(!is_guess && crowd <= SMALL_CROWD) {
+                self.handovers.learn_apart(by.lock, by.class.index(), is_guess);
+            }
+        }
+        let Some(worth) = self.handovers.worth(by.lock, by.class.index()) else { return };
+        match compared.filter(|compared| compared.strength >= THRESHOLD) {
+            Some(compared) if compared.parent == node || worth < THRESHOLD => {}
+            Some(compared) => {
+                self.handbacks.contradictions += 1;
+                self.decided(key, Decision { candidate: Some(compared), ..Decision::default() });
+            }
+            None => {
+                let strength = if is_blind && is_guess { 1.0 - (1.0 - worth) * AGREED } else { worth };
+                if strength >= THRESHOLD {
+                    self.prove_late(key, request, Evidence { parent: node, tier: Method::Thread, strength });
+                }
+            }
+        }
+    }
+}

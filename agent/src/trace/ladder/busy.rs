@@ -28,6 +28,8 @@ pub(super) struct Thread {
     pub(super) heard: u32,
     /// It takes requests, or answers some.
     pub(super) serves: bool,
+    /// Whoever made it was busy with a request.
+    pub(super) is_made_for_work: bool,
     /// When it last sent an answer.
     pub(super) answered: Nanos,
     /// Who has woken it since it last took or called anything.

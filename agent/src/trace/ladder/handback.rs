@@ -41,7 +41,7 @@ pub(super) struct Told {
 
 /// Who took an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+pub(super) enum By {
     /// Too little is known.
     Unknown,
     /// It takes no requests and answers none, but makes calls for others.
@@ -204,10 +204,10 @@ impl Process {
 
 impl By {
     /// Where each request is answered by the thread that took it, it shows at once who takes none.
-    const fn of(thread: &Thread, is_thread_per_request: bool) -> Self {
+    pub(super) const fn of(thread: &Thread, is_thread_per_request: bool) -> Self {
         if thread.serves {
             Self::Server
-        } else if is_thread_per_request || thread.heard >= HELPER {
+        } else if is_thread_per_request || thread.is_made_for_work || thread.heard >= HELPER {
             Self::Helper
         } else {
             Self::Unknown

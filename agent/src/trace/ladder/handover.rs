@@ -164,6 +164,7 @@ impl Process {
         let class = self.class(to, lock);
         let cause = passed.or_else(|| self.errand(by, class)).unwrap_or(own);
         let thread = self.thread(to);
+        thread.is_made_for_work |= class == Class::Made && cause.is_some();
         if let Some(before) = thread.woken.iter_mut().find(|one| one.lock == lock) {
             // It was woken for nothing before.
             before.cause = cause;

@@ -5,7 +5,7 @@
 //! ([`super::handover`]). And who goes on with other work at once may sleep for another reason, as for a connection. So what it is worth
 //! has to be proven, by calls that are compared without it and of which it is sure whose they are; some are compared so for good, so
 //! that it is seen whether it stays so. It decides only when a call's span is given away: who has answered a request by then was not
-//! idle, but busy with what another thread had taken.
+//! idle, but busy with what another thread had taken. And whoever was not made for work must have shown that it does it for others.
 
 use foldhash::HashMap;
 
@@ -13,7 +13,7 @@ use super::THRESHOLD;
 use super::align::SURE;
 use super::busy::Cause;
 use super::evidence::{Decision, Evidence};
-use super::handback::{AGREED, SMALL_CROWD};
+use super::handback::{AGREED, By, SMALL_CROWD};
 use super::handover::{Class, Handover, MADE, TELLING};
 use super::process::{Call, Process};
 use crate::slots::Key;
@@ -73,7 +73,7 @@ impl Process {
             Class::Made
         } else if thread.is_some_and(|thread| !thread.woken.is_empty()) {
             Class::Later
-        } else if is_own && !thread.is_some_and(|thread| thread.serves) {
+        } else if is_own && thread.is_some_and(|thread| By::of(thread, self.habit.is_proven()) == By::Helper) {
             Class::Own
         } else {
             Class::First

@@ -228,6 +228,7 @@ impl Process {
         let since = since.take_while(|&key| self.calls.get(key).is_none_or(|call| call.made <= answered));
         let handed: Vec<Key> = since.filter(is_handed).collect();
         for &key in &handed {
+            self.worked_for(key, parent);
             self.take_over(key, parent, &handed);
         }
     }

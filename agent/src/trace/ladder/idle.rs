@@ -4,8 +4,8 @@
 //! Locks on which several sleep tell much less: whoever comes first gets what there is, and interpreters free theirs for anybody
 //! ([`super::handover`]). And who goes on with other work at once may sleep for another reason, as for a connection. So what it is worth
 //! has to be proven, by calls that are compared without it and of which it is sure whose they are; some are compared so for good, so
-//! that it is seen whether it stays so. It decides only when a call's span is given away: who has answered a request by then was not
-//! idle, but busy with what another thread had taken. And whoever was not made for work must have shown that it does it for others.
+//! that it is seen whether it stays so. Whoever was not made for work must have shown that it does it for others; who answers a request
+//! in the end was not idle, but busy with what another thread had taken.
 
 use foldhash::HashMap;
 
@@ -13,7 +13,7 @@ use super::THRESHOLD;
 use super::align::SURE;
 use super::busy::Cause;
 use super::evidence::{Decision, Evidence};
-use super::handback::{AGREED, By, SMALL_CROWD};
+use super::handback::{AGREED, By, HandedTo, SMALL_CROWD};
 use super::handover::{Class, Handover, MADE, TELLING};
 use super::process::{Call, Process};
 use crate::slots::Key;
@@ -123,6 +123,21 @@ impl Process {
             }
         };
         self.parents.get(request)?.is_open_at(call.made).then_some((request, *first))
+    }
+
+    /// A request is answered: a call of a thread that was set to work for it is its own, if that is sure enough.
+    pub(super) fn worked_for(&mut self, key: Key, parent: Key) {
+        let Some(call) = self.calls.get(key).filter(|call| !call.is_blind && call.decision.is_none()) else { return };
+        if matches!(call.handed_to, Some(HandedTo::Request(other, _)) if other != parent) {
+            return;
+        }
+        let Some((request, by)) = self.work_of(call).filter(|(request, _)| *request == parent) else { return };
+        let Some(strength) = self.handovers.worth(by.lock, by.class.index()).filter(|&worth| worth >= THRESHOLD) else {
+            return;
+        };
+        if let Some(node) = self.parents.get(request).map(|request| request.node) {
+            self.prove_late(key, request, Evidence { parent: node, tier: Method::Thread, strength });
+        }
     }
 
     /// What comparing says about whose a call is, is held against whom its thread was set to work for: where comparing is not sure,

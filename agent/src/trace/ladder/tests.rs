@@ -134,15 +134,12 @@ impl World {
 
     /// A thread wakes another that sleeps on a futex.
     fn wake(&mut self, by: u32, woken: u32, futex: u64, at: u64) {
-        let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind: kind::WAKE, cpu: 0 };
-        let relation = Relation { header, task: task(by), other_tid: woken, pad: 0, futex };
-        self.ladder.related(&relation);
+        self.relate(kind::WAKE, by, woken, futex, at);
     }
 
-    /// A thread makes another.
-    fn make(&mut self, by: u32, made: u32, at: u64) {
-        let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind: kind::THREAD, cpu: 0 };
-        self.ladder.related(&Relation { header, task: task(by), other_tid: made, pad: 0, futex: 0 });
+    fn relate(&mut self, kind: u16, by: u32, other_tid: u32, futex: u64, at: u64) {
+        let header = Header { time_ns: at, len: size_of::<Relation>() as u32, kind, cpu: 0 };
+        self.ladder.related(&Relation { header, task: task(by), other_tid, pad: 0, futex });
     }
 
     fn answer(&mut self, request: Request, at: u64) {

@@ -1,6 +1,7 @@
 //! Threads that are idle until somebody has work for them.
 
 use super::*;
+use crate::trace::ladder::handover::Class;
 
 /// How the threads are set to work that make the second call of each request, in an order that tells nothing where it is crowded.
 #[derive(Clone, Copy, PartialEq)]
@@ -21,6 +22,18 @@ const INTERPRETER: u64 = 0x6000_0000;
 /// A lock on which one thread sleeps.
 const fn own(tid: u32) -> u64 {
     0x7000_0000 + tid as u64 * 64
+}
+
+impl World {
+    /// A thread makes another.
+    fn make(&mut self, by: u32, made: u32, at: u64) {
+        self.relate(kind::THREAD, by, made, 0, at);
+    }
+
+    /// How a thread is woken by a lock of its own.
+    fn woken(&mut self, tid: u32) -> Class {
+        self.ladder.processes.get_mut(&TGID).expect("it answers requests").class(tid, own(tid))
+    }
 }
 
 /// So many requests at once, each taken by a thread that calls once itself and lets another thread call once.
@@ -125,6 +138,22 @@ fn who_answers_a_request_in_the_end_was_not_idle() {
     world.answer(others, at + 31 * MS);
     world.answer(own_request, at + 32 * MS);
     assert_eq!(world.score().wrong, 0);
+}
+
+#[test]
+fn who_was_not_made_for_work_and_has_shown_nothing_may_be_busy_with_what_another_took() {
+    const REACTOR: u32 = 1;
+    let mut world = World::default();
+    let request = Request { tid: 50, ..world.request(REACTOR, S) };
+    world.wake(REACTOR, 50, own(50), S + US);
+    let call = world.call(Some(request), 50, S + 50 * US, "/a/1");
+    world.hear(call, 50, S + 5 * MS);
+    assert_eq!(world.woken(50), Class::First, "it waits for a connection");
+    let other = world.request(51, S + 6 * MS);
+    world.make(51, 60, S + 7 * MS);
+    let call = world.call(Some(other), 60, S + 8 * MS, "/b/1");
+    world.hear(call, 60, S + 9 * MS);
+    assert_eq!(world.woken(60), Class::Own, "it was made for work");
 }
 
 #[test]

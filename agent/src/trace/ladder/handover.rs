@@ -35,6 +35,8 @@ pub(super) enum Class {
     First,
     /// The first one of a thread that answers nobody, by a lock on which no other sleeps.
     Own,
+    /// As [`Self::Own`], but another such thread may have taken what it was woken for.
+    Raced,
     /// Whoever made it.
     Made,
 }
@@ -90,7 +92,7 @@ impl Class {
     pub(super) const fn index(self) -> usize {
         match self {
             Self::Later => 0,
-            Self::First => 1,
+            Self::First | Self::Raced => 1,
             Self::Own | Self::Made => 2,
         }
     }
@@ -163,10 +165,15 @@ impl Process {
         }
         let class = self.class(to, lock);
         let cause = passed.or_else(|| self.errand(by, class)).unwrap_or(own);
+        let class = if class == Class::Own { self.race(to, cause, at) } else { class };
+        let is_certain = self.sleepers.are_for_work();
         let thread = self.thread(to);
         thread.is_made_for_work |= class == Class::Made && cause.is_some();
         if let Some(before) = thread.woken.iter_mut().find(|one| one.lock == lock) {
-            // It was woken for nothing before.
+            // It was woken for nothing before, or now.
+            if before.class == Class::Own && before.cause != cause && !is_certain {
+                before.class = Class::Raced;
+            }
             before.cause = cause;
         } else if thread.woken.len() < MAX_REMEMBERED {
             thread.woken.push(Handover { lock, class, cause });

@@ -2,10 +2,13 @@
 //! wakes or makes it then is busy with the request that the work is for.
 //!
 //! Locks on which several sleep tell much less: whoever comes first gets what there is, and interpreters free theirs for anybody
-//! ([`super::handover`]). And who goes on with other work at once may sleep for another reason, as for a connection. So what it is worth
+//! ([`super::handover`]). Nor is it certain of several threads that are woken at about the same time and look into a common queue then:
+//! on a busy machine it is not the first one woken that runs first. And who goes on with other work at once may sleep for another reason, as for a connection. So what it is worth
 //! has to be proven, by calls that are compared without it and of which it is sure whose they are; some are compared so for good, so
 //! that it is seen whether it stays so. Whoever was not made for work must have shown that it does it for others; who answers a request
 //! in the end was not idle, but busy with what another thread had taken.
+
+use std::collections::VecDeque;
 
 use foldhash::HashMap;
 
@@ -15,7 +18,9 @@ use super::busy::Cause;
 use super::evidence::{Decision, Evidence};
 use super::handback::{AGREED, By, HandedTo, SMALL_CROWD};
 use super::handover::{Class, Handover, MADE, TELLING};
+use super::plan::ANSWER;
 use super::process::{Call, Process};
+use crate::flow::Nanos;
 use crate::slots::Key;
 use crate::trace::link::Method;
 
@@ -23,6 +28,11 @@ use crate::trace::link::Method;
 #[derive(Debug, Default)]
 pub(super) struct Sleepers {
     by_lock: HashMap<u64, Sleeper>,
+    /// Those that were woken lately and, as far as is known, have not begun with what they were woken for.
+    woken: VecDeque<(Nanos, u32)>,
+    /// How often one was woken again before it began, by another lock and by the same.
+    by_other: u32,
+    by_same: u32,
     /// Calls of threads that were idle.
     calls: u32,
 }
@@ -40,6 +50,10 @@ const ENOUGH: u32 = 128;
 /// Of so many the last ones are compared from then on.
 const ROUND: u32 = 128;
 const COMPARED: u32 = 16;
+/// A thread that was woken runs after so long, however busy the machine is.
+const RUNS_NS: u64 = 100_000_000;
+/// Threads that were woken so lately and are remembered.
+const MAX_WOKEN: usize = 256;
 
 impl Sleepers {
     /// A thread was woken: whether it is the only one that was ever seen to sleep there.
@@ -54,6 +68,23 @@ impl Sleepers {
         }
         is_only
     }
+
+    /// Whether threads sleep on these locks only as long as there is no work: then it is a certain one that is woken for some work.
+    /// Others sleep on the same lock whatever they wait for, and look into a common queue when they are woken.
+    pub(super) const fn are_for_work(&self) -> bool {
+        const FEW: u32 = 16;
+        const SHARE: u32 = 8;
+        self.by_other >= FEW && self.by_other >= self.by_same * SHARE
+    }
+
+    /// A thread that was woken is woken again before it has begun.
+    const fn again(&mut self, is_same: bool) {
+        const MAX_COUNT: u32 = 4_096;
+        *if is_same { &mut self.by_same } else { &mut self.by_other } += 1;
+        if self.by_same + self.by_other >= MAX_COUNT {
+            (self.by_same, self.by_other) = (self.by_same / 2, self.by_other / 2);
+        }
+    }
 }
 
 impl Handover {
@@ -66,28 +97,59 @@ impl Handover {
 impl Process {
     /// A thread is woken by a lock, or made: what that is.
     pub(super) fn class(&mut self, tid: u32, lock: u64) -> Class {
-        // A condition variable has two futexes, side by side, that take turns.
-        let is_own = lock != MADE && self.sleepers.woken(lock & !7, tid);
-        let thread = self.threads.get(&tid);
         if lock == MADE {
-            Class::Made
-        } else if thread.is_some_and(|thread| !thread.woken.is_empty()) {
-            Class::Later
-        } else if is_own && thread.is_some_and(|thread| By::of(thread, self.habit.is_proven()) == By::Helper) {
-            Class::Own
-        } else {
-            Class::First
+            return Class::Made;
         }
+        // A condition variable has two futexes, side by side, that take turns.
+        let lock = lock & !7;
+        let is_own = self.sleepers.woken(lock, tid);
+        let Some(thread) = self.threads.get(&tid) else { return Class::First };
+        let is_helper = By::of(thread, self.habit.is_proven()) == By::Helper;
+        match thread.woken.first() {
+            Some(first) => {
+                if is_helper && first.lock != MADE {
+                    self.sleepers.again(first.lock & !7 == lock);
+                }
+                Class::Later
+            }
+            None if is_own && is_helper => Class::Own,
+            None => Class::First,
+        }
+    }
+
+    /// A thread that was idle is woken for something. If another was woken just before for something else and has not begun, whichever
+    /// of them runs first takes what was there first: of neither it is known then what it works for.
+    pub(super) fn race(&mut self, tid: u32, cause: Option<Cause>, at: Nanos) -> Class {
+        let earliest = Nanos(at.0.saturating_sub(RUNS_NS));
+        while self.sleepers.woken.front().is_some_and(|&(woken, _)| woken < earliest) {
+            self.sleepers.woken.pop_front();
+        }
+        let mut is_alone = self.sleepers.woken.len() < MAX_WOKEN;
+        if is_alone {
+            self.sleepers.woken.push_back((at, tid));
+        }
+        if self.sleepers.are_for_work() {
+            return Class::Own;
+        }
+        for &(_, other) in self.sleepers.woken.iter().filter(|&&(_, other)| other != tid) {
+            let first = self.threads.get_mut(&other).and_then(|thread| thread.woken.first_mut());
+            let Some(first) = first.filter(|first| matches!(first.class, Class::Own | Class::Raced)) else { continue };
+            if cause.is_some() && first.cause.is_some() && first.cause != cause {
+                is_alone = false;
+                first.class = Class::Raced;
+            }
+        }
+        if is_alone { Class::Own } else { Class::Raced }
     }
 
     /// What a thread was set to work for that was idle and sets another to work before it does anything else; `None` if it was not.
     /// What it makes another for is the same; whom it wakes is for somebody else, whose work it found besides its own.
     pub(super) fn errand(&self, tid: u32, class: Class) -> Option<Option<Cause>> {
         let thread = self.threads.get(&tid).filter(|thread| !thread.serves)?;
-        let first = thread.woken.first().filter(|first| first.is_to_idle())?;
+        let first = thread.woken.first().filter(|first| first.is_to_idle() || first.class == Class::Raced)?;
         match class {
-            Class::Made => Some(first.cause),
-            Class::Own => Some(None),
+            Class::Made if first.is_to_idle() => Some(first.cause),
+            Class::Made | Class::Own | Class::Raced => Some(None),
             Class::First | Class::Later => None,
         }
     }
@@ -122,7 +184,12 @@ impl Process {
                 answer.owner.filter(|_| is_sure)?
             }
         };
-        self.parents.get(request)?.is_open_at(call.made).then_some((request, *first))
+        let parent = self.parents.get(request).filter(|parent| parent.is_open_at(call.made))?;
+        let is_heard = |answered: Nanos| call.heard.is_some_and(|heard| heard <= answered);
+        // A request that waits for such calls is not answered before they are.
+        let is_possible =
+            parent.answered.is_none_or(is_heard) || self.waits.is_free(parent.operation, ANSWER, call.operation);
+        is_possible.then_some((request, *first))
     }
 
     /// A request is answered: a call of a thread that was set to work for it is its own, if that is sure enough.

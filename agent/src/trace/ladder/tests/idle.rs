@@ -14,6 +14,9 @@ enum How {
     Others,
     /// As [`Self::Own`], but it is another helper that finds the work, and wakes whoever is to do it.
     Cascade,
+    /// Each is woken by the lock on which it sleeps whatever it waits for. Where it is crowded, whoever runs first takes what is first in
+    /// the queue.
+    Queue,
 }
 
 /// A lock of the interpreter, on which everybody waits.
@@ -51,24 +54,38 @@ fn crowd(world: &mut World, number: u64, size: u64, is_spread: bool, how: How) {
         let call = world.call(Some(requests[who as usize]), handler(who), at(who, 0) + 50 * US, "/a/1");
         world.hear(call, handler(who), at(who, 1));
     }
-    for who in 0..size {
+    let set_to_work = |world: &mut World, who: u64| {
         let other = (who + 1 + number) % size;
         let woken_at = at(who, 1) + 5 * US;
         match how {
-            How::Own => world.wake(handler(who), helper(who), own(helper(who)), woken_at),
             How::Made => world.make(handler(who), helper(who), woken_at),
+            How::Cascade if who > 0 => world.wake(helper(who - 1), helper(who), own(helper(who)), woken_at),
             How::Others => world.wake(handler(other), helper(who), own(helper(who)), woken_at),
-            How::Cascade if who == 0 => world.wake(handler(0), helper(0), own(helper(0)), woken_at),
-            How::Cascade => world.wake(helper(who - 1), helper(who), own(helper(who)), woken_at),
+            How::Queue if !is_spread => world.wake(handler(other), helper(who), own(helper(who)), woken_at),
+            How::Own | How::Cascade | How::Queue => world.wake(handler(who), helper(who), own(helper(who)), woken_at),
+        }
+        if how != How::Queue {
+            world.wake(handler(other), helper(who), INTERPRETER, woken_at + US);
+        }
+    };
+    let mut calls = Vec::new();
+    let mut work = |world: &mut World, who: u64, sent: u64| {
+        calls.push((who, world.call(Some(requests[who as usize]), helper(who), sent, "/b/1")));
+    };
+    if is_spread {
+        for who in 0..size {
+            set_to_work(world, who);
+            work(world, who, at(who, 1) + 50 * US);
+        }
+    } else {
+        (0..size).for_each(|who| set_to_work(world, who));
+        let mut order: Vec<u64> = (0..size).collect();
+        order.sort_by_key(|&who| (who * 3 + number * 5) % size);
+        for (place, &who) in order.iter().enumerate() {
+            work(world, who, start + 40 * MS + place as u64 * 100 * US);
         }
     }
-    let mut order: Vec<u64> = (0..size).collect();
-    if !is_spread {
-        order.sort_by_key(|&who| (who * 3 + number * 5) % size);
-    }
-    for (place, &who) in order.iter().enumerate() {
-        let sent = if is_spread { at(who, 1) + 50 * US } else { start + 40 * MS + place as u64 * 100 * US };
-        let call = world.call(Some(requests[who as usize]), helper(who), sent, "/b/1");
+    for (who, call) in calls {
         world.hear(call, helper(who), start + 200 * MS);
     }
     for who in 0..size {
@@ -115,6 +132,32 @@ fn who_is_woken_by_others_does_not_work_for_them() {
     let (score, by_thread) = learnt(How::Others);
     assert_eq!((score.wrong, by_thread), (0, 160), "only those that handlers made themselves: {score:?}");
     assert_eq!(learnt(How::Cascade).0.wrong, 0);
+}
+
+#[test]
+fn of_those_that_race_for_what_is_in_a_queue_it_is_not_known_who_takes_what() {
+    let (score, by_thread) = learnt(How::Queue);
+    assert_eq!((score.wrong, by_thread), (0, 160), "only those that handlers made themselves: {score:?}");
+}
+
+#[test]
+fn a_request_that_waits_for_its_calls_did_not_make_one_that_is_answered_after_it() {
+    let mut world = taught(How::Own);
+    // After those that are compared without whom the thread was woken by.
+    (80..88).for_each(|number| crowd(&mut world, number, 4, true, How::Own));
+    let at = 2_000 * S;
+    let [first, second] = [100, 101].map(|tid| world.request(tid, at + u64::from(tid) * US));
+    for request in [first, second] {
+        let call = world.call(Some(request), request.tid, at + MS, "/a/1");
+        world.hear(call, request.tid, at + 20 * MS);
+    }
+    // It is busy with the first one, but what it wakes the helper for is the second one's.
+    world.wake(first.tid, 200, own(200), at + 20 * MS + 5 * US);
+    let late = world.call(Some(second), 200, at + 20 * MS + 50 * US, "/b/1");
+    world.answer(first, at + 30 * MS);
+    world.hear(late, 200, at + 40 * MS);
+    world.answer(second, at + 41 * MS);
+    assert_eq!(world.score().wrong, 0);
 }
 
 #[test]

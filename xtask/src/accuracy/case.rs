@@ -1,4 +1,4 @@
-//! A recording with what is true about it: `NAME-poolN.wspan.gz` and, beside it, `NAME-poolN.json` with the tokens of the requests
+//! A recording with what is true about it: `NAME-poolN.wspan.gz` (on a busy machine `NAME-poolN-busy.wspan.gz`) and, beside it, `NAME-poolN.json` with the tokens of the requests
 //! that were answered and how many of their links were right when that was last accepted.
 
 use std::collections::HashMap;
@@ -12,6 +12,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use crate::accuracy::condition::Condition;
+use crate::accuracy::measure::Way;
 use crate::accuracy::row::{Repeat, Row};
 use crate::accuracy::score::Truth;
 use crate::accuracy::target::Accepted;
@@ -32,9 +34,11 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Of a runtime with a pool, in a folder.
-    pub(super) fn new(folder: &Path, runtime: &str, pool: u32) -> Self {
-        let [recording, truth] = ["wspan.gz", "json"].map(|end| folder.join(format!("{runtime}-pool{pool}.{end}")));
+    /// Of a runtime with a pool, under a condition, in a folder.
+    pub(super) fn new(folder: &Path, runtime: &str, pool: u32, condition: Condition) -> Self {
+        let how = if condition == Condition::Plain { String::new() } else { format!("-{}", condition.short()) };
+        let [recording, truth] =
+            ["wspan.gz", "json"].map(|end| folder.join(format!("{runtime}-pool{pool}{how}.{end}")));
         Self { recording, truth }
     }
 
@@ -65,11 +69,11 @@ impl Files {
             .with_context(|| format!("{} cannot be written", path.display()))
     }
 
-    /// Reads what is true about a recording of this runtime.
-    pub(super) fn read_truth(&self, runtime: &'static str) -> Result<Case> {
+    /// Reads what is true about a recording.
+    pub(super) fn read_truth(&self, way: Way) -> Result<Case> {
         let path = self.truth.display();
         let text = fs::read_to_string(&self.truth).with_context(|| format!("{path} cannot be read"))?;
-        let read = || Case::from_json(&serde_json::from_str(&text).ok()?, runtime);
+        let read = || Case::from_json(&serde_json::from_str(&text).ok()?, way);
         read().with_context(|| format!("{path} is no truth of `cargo xtask accuracy --record`"))
     }
 
@@ -103,7 +107,9 @@ impl Case {
         Value::Array(self.rows.iter().map(row).collect())
     }
 
-    fn from_json(value: &Value, runtime: &'static str) -> Option<Self> {
+    fn from_json(value: &Value, way: Way) -> Option<Self> {
+        let Way { runtime, condition, .. } = way;
+        let runtime = runtime.name;
         let mut case = Self { rows: Vec::new(), truths: HashMap::new() };
         let mut load = 0;
         let number = |row: &Value, name: &str| u32::try_from(row.get(name)?.as_u64()?).ok();
@@ -115,8 +121,7 @@ impl Case {
                 Some(Accepted { right: right?, wrong: wrong? })
             });
             let is_thinned = false;
-            let mut read =
-                Row { runtime, pool, pass: false, level, is_cold, is_thinned, repeats: Vec::new(), accepted };
+            let mut read = Row { runtime, pool, condition, level, is_cold, is_thinned, repeats: Vec::new(), accepted };
             for repeat in row.get("repeats")?.as_array()? {
                 for token in repeat.get("tokens")?.as_array()? {
                     case.truths.insert(Token::read(token.as_str()?)?, Truth { load, sent: None });
@@ -133,13 +138,14 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accuracy::runtimes::RUNTIMES;
 
     #[test]
     fn what_is_true_is_read_as_it_was_written() {
         let row = |is_cold, repeats, accepted| Row {
             runtime: "go",
             pool: 8,
-            pass: false,
+            condition: Condition::Busy,
             level: 4,
             is_cold,
             is_thinned: false,
@@ -150,10 +156,12 @@ mod tests {
         let truths = (0..6).map(|number| (Token(number + 7), Truth { load: usize::from(number > 1) * 2, sent: None }));
         let case = Case { rows, truths: truths.collect() };
         let json = case.to_json();
-        let read = Case::from_json(&json, "go").unwrap();
+        let runtime = RUNTIMES.iter().find(|runtime| runtime.name == "go").unwrap();
+        let way = Way { runtime, pool: 8, condition: Condition::Busy };
+        let read = Case::from_json(&json, way).unwrap();
         assert_eq!(read.to_json(), json);
         assert_eq!((read.truths.len(), read.truths[&Token(8)].load, read.truths[&Token(9)].load), (6, 0, 2));
         assert_eq!(read.rows[1].accepted, [Some(Accepted { right: 9, wrong: 1 }), None]);
-        assert!(Case::from_json(&json!([{"pool": 8}]), "go").is_none());
+        assert!(Case::from_json(&json!([{"pool": 8}]), way).is_none());
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::accuracy::app::App;
+use crate::accuracy::busy::Busy;
 use crate::accuracy::case::{Case, Files};
+use crate::accuracy::condition::Condition;
 use crate::accuracy::plan::{Plan, Shape};
 use crate::accuracy::ran::{Fate, Request};
 use crate::accuracy::recording;
@@ -54,8 +56,8 @@ pub(super) struct Way {
     pub(super) runtime: &'static Runtime,
     /// Connections that it may keep; 0 is no limit.
     pub(super) pool: u32,
-    /// Whether it passes `traceparent` on.
-    pub(super) pass: bool,
+    /// Under which condition.
+    pub(super) condition: Condition,
 }
 
 impl Way {
@@ -63,7 +65,7 @@ impl Way {
     pub(super) fn measure(self, settings: &Settings, steps: &mut Steps) -> Result<Vec<Row>> {
         let folder = self.runtime.source.installed(steps)?;
         let mut site = Site::new()?;
-        let app = App::start(self.runtime, &folder, &mut site, self.pool, self.pass)?;
+        let app = App::start(self.runtime, &folder, &mut site, self.pool, self.condition.passes())?;
         let mut arguments = selection(&app, &site)?;
         arguments.extend(["--format", "json"].map(str::to_owned));
         let agent = Agent::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
@@ -79,7 +81,7 @@ impl Way {
     pub(super) fn record(self, into: &Path, settings: &Settings, steps: &mut Steps) -> Result<Vec<Row>> {
         let folder = self.runtime.source.installed(steps)?;
         let mut site = Site::new()?;
-        let app = App::start(self.runtime, &folder, &mut site, self.pool, self.pass)?;
+        let app = App::start(self.runtime, &folder, &mut site, self.pool, self.condition.passes())?;
         let scratch = Scratch::new(&format!("{}-recording", self.runtime.name))?;
         let raw = scratch.path().join("recording");
         let arguments = selection(&app, &site)?;
@@ -98,11 +100,11 @@ impl Way {
     pub(super) fn replay(self, from: &Path, accept: bool) -> Result<Vec<Row>> {
         let files = self.files(from);
         let recording = files.read_recording()?;
-        let mut case = files.read_truth(self.runtime.name)?.judged(self.runtime, &self.spans_of(&recording)?)?;
+        let mut case = files.read_truth(self)?.judged(self.runtime, &self.spans_of(&recording)?)?;
         let mut thinned: Vec<Row> = case.rows.iter().map(Row::thinned).collect();
         for seed in 0..THINNED {
             let spans = self.spans_of(&recording::thinned(&recording, ONE_IN, seed)?)?;
-            let rows = files.read_truth(self.runtime.name)?.judged(self.runtime, &spans)?.rows;
+            let rows = files.read_truth(self)?.judged(self.runtime, &spans)?.rows;
             thinned.iter_mut().zip(rows).for_each(|(row, more)| row.repeats.extend(more.repeats));
         }
         if accept {
@@ -132,7 +134,7 @@ impl Way {
 
     /// Where its recording is, in a folder.
     pub(super) fn files(self, folder: &Path) -> Files {
-        Files::new(folder, self.runtime.name, self.pool)
+        Files::new(folder, self.runtime.name, self.pool, self.condition)
     }
 }
 
@@ -156,6 +158,7 @@ impl<'a> Loads<'a> {
     /// Runs all of them. Ends after one that was not answered.
     fn run(mut self) -> Result<Case> {
         let Settings { first, repeat, requests, .. } = *self.settings;
+        let _other_work = (self.way.condition == Condition::Busy).then(Busy::begin);
         let mut goes_on = first == 0 || self.row(1, true, 1, first)?;
         for &level in &self.settings.levels {
             goes_on = goes_on && self.row(level, false, repeat, requests)?;
@@ -165,11 +168,11 @@ impl<'a> Loads<'a> {
 
     /// Runs a level. Gives whether everything was answered.
     fn row(&mut self, level: u32, is_cold: bool, repeat: u32, requests: u32) -> Result<bool> {
-        let Way { runtime, pool, pass } = self.way;
+        let Way { runtime, pool, condition } = self.way;
         let mut row = Row {
             runtime: runtime.name,
             pool,
-            pass,
+            condition,
             level,
             is_cold,
             is_thinned: false,
@@ -180,7 +183,8 @@ impl<'a> Loads<'a> {
         for (number, shape) in (0..repeat).zip(SHAPES.into_iter().cycle()) {
             let plan = Plan::new(level, pool, runtime.calls, requests, shape);
             let seed = u64::from(level) << 32 | u64::from(pool) << 16 | u64::from(number);
-            let load = Load { server: self.app.listen(), plan, pass, seed, limit: self.settings.limit };
+            let load =
+                Load { server: self.app.listen(), plan, pass: condition.passes(), seed, limit: self.settings.limit };
             let ran = self.site.run(&load)?;
             if let Some(peak) = ran.peak.iter().find(|peak| pool > 0 && **peak > pool as usize) {
                 bail!("tests/apps/{} had {peak} connections to a backend, with a pool of {pool}", runtime.name);

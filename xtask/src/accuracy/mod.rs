@@ -4,8 +4,10 @@
 //! how a model runs and how it is said.
 
 mod app;
+mod busy;
 mod calibration;
 mod case;
+mod condition;
 mod document;
 mod head;
 mod measure;
@@ -28,10 +30,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use crate::accuracy::calibration::{Bucket, Calibration};
+use crate::accuracy::condition::Condition;
 use crate::accuracy::measure::{Settings, Way};
 use crate::accuracy::row::{Row, calibration_json};
 use crate::accuracy::runtimes::{RUNTIMES, Runtime};
@@ -46,6 +49,9 @@ const DOCUMENT: &str = "docs/accuracy.md";
 /// In flight where `traceparent` is passed on: what is right there does not depend on how many.
 const PASS_LEVEL: u32 = 16;
 
+/// In flight on a busy machine.
+const BUSY_LEVELS: [u32; 2] = [16, 64];
+
 /// Requests with one in flight before all others: what the agent learns from them is a row of its own.
 const FIRST: u32 = 100;
 
@@ -57,7 +63,6 @@ const USUAL: (&[u32], u32, u32) = (&[1, 4, 16, 64, 256], 3, 250);
 const RECORDED: (&[u32], u32, u32) = (&[4, 16, 64], 1, 60);
 
 const POOLS: [u32; 2] = [8, 0];
-const PASSES: [Pass; 2] = [Pass::None, Pass::Traceparent];
 
 /// What to run, and where it is written.
 #[derive(Clone, Debug, Args)]
@@ -71,9 +76,9 @@ pub(crate) struct Arguments {
     /// Connections to the backends that the applications may keep; 0 is as many as they like.
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = POOLS)]
     pool: Vec<u32>,
-    /// Headers that come in and are passed on by the applications; with `traceparent` at one level only.
-    #[arg(long, value_name = "HEADER", value_delimiter = ',', default_values_t = PASSES, value_enum)]
-    pass: Vec<Pass>,
+    /// Under which conditions; on a busy machine and with `traceparent` passed on with some of the levels and one pool only.
+    #[arg(long, value_name = "CONDITION", value_delimiter = ',', default_values_t = Condition::ALL, value_enum)]
+    condition: Vec<Condition>,
     /// How often each level is run [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: Option<u32>,
@@ -84,7 +89,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Save a recording of each runtime and pool into this folder, to be judged again with --replay: 100 first ones
-    /// and 60 each with 4, 16 and 64 in flight, unless it is said otherwise.
+    /// and 60 each with 4, 16 and 64 in flight, on a busy machine with 16 and 64, unless it is said otherwise.
     #[arg(long, value_name = "DIR", conflicts_with = "replay")]
     record: Option<PathBuf>,
     /// Judge what the agent makes of the recordings in this folder, against what was accepted; needs no rights, and takes
@@ -97,13 +102,6 @@ pub(crate) struct Arguments {
     /// Print JSON lines to standard output instead of a table.
     #[arg(long)]
     json: bool,
-}
-
-/// A header that applications pass on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Pass {
-    None,
-    Traceparent,
 }
 
 /// Runs the runtimes.
@@ -159,7 +157,7 @@ pub(crate) fn replay(folder: &Path, steps: &mut Steps) -> Result<()> {
         runtimes: Vec::new(),
         in_flight: Vec::new(),
         pool: POOLS.to_vec(),
-        pass: vec![Pass::None],
+        condition: vec![Condition::Plain, Condition::Busy],
         repeat: None,
         requests: None,
         seconds: 120,
@@ -188,9 +186,9 @@ impl Arguments {
                 (Some(folder), None) => {
                     let made = fs::create_dir_all(folder);
                     made.with_context(|| format!("{} cannot be made", folder.display()))?;
-                    way.record(folder, &self.settings(way.pass), steps)?
+                    way.record(folder, &self.settings(way.condition), steps)?
                 }
-                (None, None) => way.measure(&self.settings(way.pass), steps)?,
+                (None, None) => way.measure(&self.settings(way.condition), steps)?,
             };
             if rows.is_empty() && !self.json {
                 say(&format!("\n{}", table::head()))?;
@@ -207,12 +205,13 @@ impl Arguments {
         Ok(rows)
     }
 
-    fn settings(&self, pass: bool) -> Settings {
+    fn settings(&self, condition: Condition) -> Settings {
         let (levels, repeat, requests) = if self.record.is_some() { RECORDED } else { USUAL };
-        let mut levels = match pass {
-            true => vec![PASS_LEVEL],
-            false if self.in_flight.is_empty() => levels.to_vec(),
-            false => self.in_flight.clone(),
+        let mut levels = match condition {
+            Condition::Traceparent => vec![PASS_LEVEL],
+            _ if !self.in_flight.is_empty() => self.in_flight.clone(),
+            Condition::Busy => BUSY_LEVELS.to_vec(),
+            Condition::Plain => levels.to_vec(),
         };
         levels.sort_unstable();
         levels.dedup();
@@ -225,7 +224,7 @@ impl Arguments {
         }
     }
 
-    /// The pools of a runtime, and once more with `traceparent` passed on. Recordings are those where it is not.
+    /// The pools of a runtime, the first once more on a busy machine, and the last with `traceparent` passed on, which is not recorded.
     fn ways(&self, runtime: &'static Runtime) -> Vec<Way> {
         let mut pools: Vec<_> = self.pool.iter().copied().filter(|pool| runtime.pools.contains(pool)).collect();
         if pools.is_empty() {
@@ -234,11 +233,15 @@ impl Arguments {
         }
         let is_recording = self.record.is_some() || self.replay.is_some();
         let mut ways = Vec::new();
-        if self.pass.contains(&Pass::None) || is_recording {
-            ways.extend(pools.iter().map(|&pool| Way { runtime, pool, pass: false }));
-        }
-        if self.pass.contains(&Pass::Traceparent) && !is_recording {
-            ways.extend(pools.last().map(|&pool| Way { runtime, pool, pass: true }));
+        let mut add = |condition, pools: &[u32]| {
+            if self.condition.contains(&condition) {
+                ways.extend(pools.iter().map(|&pool| Way { runtime, pool, condition }));
+            }
+        };
+        add(Condition::Plain, &pools);
+        add(Condition::Busy, &pools[..pools.len().min(1)]);
+        if !is_recording {
+            add(Condition::Traceparent, &pools[pools.len().saturating_sub(1)..]);
         }
         ways
     }
@@ -248,7 +251,7 @@ impl Arguments {
         self.record.is_none()
             && self.replay.is_none()
             && self.in_flight.is_empty()
-            && (&self.pool[..], &self.pass[..]) == (&POOLS, &PASSES)
+            && (&self.pool[..], &self.condition[..]) == (&POOLS, &Condition::ALL)
             && self.repeat.is_none_or(|repeat| repeat >= USUAL.1)
             && self.requests.is_none_or(|requests| requests >= USUAL.2)
     }
@@ -313,20 +316,26 @@ mod tests {
     fn a_runtime_runs_with_the_pools_that_it_has() {
         let ways = |line, name: &str| {
             let runtime = RUNTIMES.iter().find(|runtime| runtime.name == name).unwrap();
-            arguments(line).ways(runtime).iter().map(|way| (way.pool, way.pass)).collect::<Vec<_>>()
+            arguments(line).ways(runtime).iter().map(|way| (way.pool, way.condition.short())).collect::<Vec<_>>()
         };
-        assert_eq!(ways("", "go"), [(8, false), (0, false), (0, true)]);
-        assert_eq!(ways("--pool 8 --pass none", "go"), [(8, false)]);
-        assert_eq!(ways("--pool 8", "nginx"), [(0, false), (0, true)]);
-        assert_eq!(ways("--replay somewhere", "go"), [(8, false), (0, false)]);
+        assert_eq!(ways("", "go"), [(8, ""), (0, ""), (8, "busy"), (0, "tp")]);
+        assert_eq!(ways("--pool 8 --condition plain", "go"), [(8, "")]);
+        assert_eq!(ways("--pool 8", "nginx"), [(0, ""), (0, "busy"), (0, "tp")]);
+        assert_eq!(ways("--replay somewhere", "go"), [(8, ""), (0, ""), (8, "busy")]);
     }
 
     #[test]
     fn only_a_run_of_everything_usual_is_for_the_document() {
         assert!(arguments("").is_usual() && arguments("go --repeat 4 --seconds 60").is_usual());
-        for line in
-            ["--in-flight 1", "--pool 8", "--pass none", "--repeat 1", "--requests 10", "--record x", "--replay x"]
-        {
+        for line in [
+            "--in-flight 1",
+            "--pool 8",
+            "--condition plain",
+            "--repeat 1",
+            "--requests 10",
+            "--record x",
+            "--replay x",
+        ] {
             assert!(!arguments(line).is_usual(), "{line}");
         }
     }
@@ -334,7 +343,9 @@ mod tests {
     #[test]
     fn levels_grow_and_a_header_is_passed_on_at_one_of_them() {
         let given = arguments("--in-flight 64,1,64");
-        assert_eq!([false, true].map(|pass| given.settings(pass).levels), [vec![1, 64], vec![PASS_LEVEL]]);
-        assert_eq!(arguments("--record x").settings(false).requests, RECORDED.2);
+        let levels = Condition::ALL.map(|condition| given.settings(condition).levels);
+        assert_eq!(levels, [vec![1, 64], vec![1, 64], vec![PASS_LEVEL]]);
+        assert_eq!(arguments("").settings(Condition::Busy).levels, BUSY_LEVELS);
+        assert_eq!(arguments("--record x").settings(Condition::Plain).requests, RECORDED.2);
     }
 }

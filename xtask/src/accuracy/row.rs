@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::accuracy::calibration::Calibration;
+use crate::accuracy::condition::Condition;
 use crate::accuracy::ran::Ran;
 use crate::accuracy::score::Score;
 use crate::accuracy::target::{Accepted, Verdict};
@@ -21,8 +22,8 @@ pub(super) struct Row {
     pub(super) runtime: &'static str,
     /// Connections that it may keep; 0 is no limit.
     pub(super) pool: u32,
-    /// Whether it passes `traceparent` on.
-    pub(super) pass: bool,
+    /// Under which condition.
+    pub(super) condition: Condition,
     /// Requests that shall be in flight.
     pub(super) level: u32,
     /// Whether these are the first requests that the agent saw.
@@ -123,7 +124,7 @@ impl Row {
             json!({
                 "runtime": self.runtime,
                 "pool": self.pool,
-                "pass": if self.pass { "traceparent" } else { "none" },
+                "condition": self.condition.words().unwrap_or("plain"),
                 "level": self.level,
                 "cold": self.is_cold,
                 "lossy": self.is_thinned,
@@ -149,7 +150,7 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}, {} in flight", self.runtime, pool(self.pool), self.in_flight())?;
-        if self.pass { write!(f, ", with traceparent passed on") } else { Ok(()) }
+        self.condition.words().map_or(Ok(()), |words| write!(f, ", {words}"))
     }
 }
 
@@ -201,7 +202,7 @@ mod tests {
         let row = Row {
             runtime: "go",
             pool: 8,
-            pass: false,
+            condition: Condition::Plain,
             level: 4,
             is_cold: false,
             is_thinned: false,
@@ -212,8 +213,8 @@ mod tests {
         assert_eq!(row.cells(), cells);
         let objects: Vec<_> = row.to_json().collect();
         assert_eq!(
-            (&objects[1]["right"], &objects[1]["repeat"], &objects[1]["pass"]),
-            (&json!(399), &json!(2), &json!("none"))
+            (&objects[1]["right"], &objects[1]["repeat"], &objects[1]["condition"]),
+            (&json!(399), &json!(2), &json!("plain"))
         );
         assert_eq!(row.to_string(), "go, pool of 8, 4 in flight");
     }

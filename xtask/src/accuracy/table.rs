@@ -16,7 +16,8 @@ pub(super) fn head() -> String {
 
 /// A row as a line.
 pub(super) fn row(row: &Row) -> String {
-    let name = if row.pass { format!("{} (tp)", row.runtime) } else { row.runtime.to_owned() };
+    let short = row.condition.short();
+    let name = if short.is_empty() { row.runtime.to_owned() } else { format!("{} ({short})", row.runtime) };
     let limit = if row.pool == 0 { "no limit".to_owned() } else { row.pool.to_string() };
     line([name, limit, row.in_flight()].into_iter().chain(row.cells()))
 }
@@ -32,7 +33,8 @@ pub(super) fn calibration(calibration: &Calibration) -> Vec<String> {
 
 /// Which rows, of which pool, in a table of the document.
 pub(super) fn names(row: &Row) -> [String; 2] {
-    let how = if row.pass { format!("{}, `traceparent` passed on", pool(row.pool)) } else { pool(row.pool) };
+    let words = row.condition.words().map(|words| format!(", {words}")).unwrap_or_default();
+    let how = format!("{}{words}", pool(row.pool));
     [how, row.in_flight()]
 }
 

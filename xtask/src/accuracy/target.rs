@@ -1,5 +1,6 @@
 //! What shall be reached: how many calls are right at least, and wrong at most, per runtime and level.
 
+use crate::accuracy::condition::Condition;
 use crate::accuracy::row::Row;
 use crate::accuracy::score::Score;
 use crate::bed::as_f64;
@@ -52,11 +53,12 @@ impl Target {
         if row.is_cold {
             return None;
         }
-        if row.pass {
+        if row.condition.passes() {
             return Some(Self { right: 100.0, wrong: 0.0 });
         }
         let wrong = if row.runtime == "go" && row.level <= 64 { 0.1 } else { WRONG };
         let right = match (row.runtime, row.level) {
+            _ if row.condition == Condition::Busy => 0.0,
             (_, 65..) => 0.0,
             ("go", _) => 99.5,
             ("node", 0..=16) => 98.0,
@@ -112,7 +114,7 @@ mod tests {
         Row {
             runtime,
             pool: 8,
-            pass: false,
+            condition: Condition::Plain,
             level,
             is_cold: false,
             is_thinned: false,
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_header_that_is_passed_on_leaves_no_excuse_and_learning_is_one() {
-        let passed = |right| Row { pass: true, ..row("tokio", 16, right, 0) };
+        let passed = |right| Row { condition: Condition::Traceparent, ..row("tokio", 16, right, 0) };
         assert_eq!([passed(1000), passed(999)].map(|row| Verdict::of(&row)), [Verdict::Met, Verdict::Missed]);
         assert_eq!(Verdict::of(&Row { is_cold: true, ..row("go", 1, 0, 0) }), Verdict::None);
         let empty = Row { repeats: Vec::new(), ..row("c-threads", 256, 0, 0) };

@@ -29,18 +29,33 @@ impl Process {
         if self.is_plain(parent) || self.is_exhausted() || self.calls_of(parent).len() > MAX_COMPARED {
             return;
         }
-        let mut memo = Memo::new(self);
-        let calls = self.answered_before(parent);
-        let mut changes: Changes = calls.iter().flat_map(|&key| self.takings(parent, key, &mut memo)).collect();
-        // What such requests were never seen to do is not made up for the sake of an answer.
-        changes.retain(|change| self.are_known(parent, &self.calls_after(change, parent).unwrap_or_default()));
-        if let Some(change) = self.best_of(changes.clone(), &mut memo) {
-            self.apply(change);
+        let changes = self.all_takings(parent, &self.answered_before(parent));
+        if self.apply_best(changes.clone()) {
             return;
         }
-        // Where something was not seen it is not said that all calls have an owner.
-        let round = if self.may_have_missed(self.last_used) { None } else { self.best_round(parent, &changes) };
-        round.into_iter().flatten().for_each(|change| self.apply(change));
+        // Where something was not seen it is not said that all calls have an owner, nor that a request made all that is usual.
+        if self.may_have_missed(self.last_used) {
+            return;
+        }
+        match self.best_round(parent, &changes) {
+            Some(round) => round.into_iter().for_each(|change| self.apply(change)),
+            None => _ = self.apply_best(self.all_takings(parent, &self.lacking(parent))),
+        }
+    }
+
+    /// The ways in which a request can have one of others' calls. What such requests were never seen to do is not made up for the sake of
+    /// an answer.
+    fn all_takings(&self, parent: Key, calls: &[Key]) -> Changes {
+        let mut memo = Memo::new(self);
+        let mut changes: Changes = calls.iter().flat_map(|&key| self.takings(parent, key, &mut memo)).collect();
+        changes.retain(|change| self.are_known(parent, &self.calls_after(change, parent).unwrap_or_default()));
+        changes
+    }
+
+    /// Whether one of these ways is likelier than what is assumed. It is assumed then.
+    fn apply_best(&mut self, changes: Changes) -> bool {
+        let best = self.best_of(changes, &mut Memo::new(self));
+        best.inspect(|&change| self.apply(change)).is_some()
     }
 
     /// The best way in which a request takes all that another has from some call on, which takes that of a third one, which takes its own:
@@ -112,6 +127,31 @@ impl Process {
         let mut found: Vec<_> = self.recent.latest().take(MAX_LOOKED_AT).filter_map(heard).collect();
         found.sort_by(|one, other| other.cmp(one));
         found.into_iter().take(MAX_TRIED).map(|(_, key)| key).collect()
+    }
+
+    /// Calls of others that a request may lack: of a kind that such requests make then and this one did not, and answered in time. Among
+    /// many there is no telling.
+    pub(super) fn lacking(&self, parent: Key) -> Vec<Key> {
+        let Some(request) = self.parents.get(parent) else { return Vec::new() };
+        let Some(answered) = request.answered else { return Vec::new() };
+        let may_be_its = |&key: &Key| {
+            let Some(call) = self.calls.get(key) else { return false };
+            let is_in_time = call.made <= answered && call.heard.is_some_and(|heard| heard <= answered);
+            let is_settled = call.decision.is_some() || call.proof.is_some();
+            if !is_in_time || is_settled || request.calls.iter().any(|&own| self.is_same_kind(own, key)) {
+                return false;
+            }
+            let is_few = |owner: Key| self.calls_of(owner).len() <= MAX_COMPARED && !self.is_plain(owner);
+            let is_earlier = |&own: &Key| self.calls.get(own).is_some_and(|own| own.made <= call.made);
+            let before = &request.calls[..request.calls.partition_point(is_earlier)];
+            let is_usual = self.ready_at(parent, before, call.operation, Some(call.made)).is_some_and(|ready| {
+                ready.is_due() && ready.since <= call.made && self.plans.is_known(ready.history, call.operation)
+            });
+            is_usual && call.owner.is_some_and(is_few)
+        };
+        let since = self.recent.since(request.read).take(MAX_LOOKED_AT);
+        let found: Vec<Key> = since.filter(may_be_its).take(MAX_TRIED + 1).collect();
+        if found.len() > MAX_TRIED { Vec::new() } else { found }
     }
 
     /// The ways in which a request can have another's call: that one alone, or with it what was done from some call on.

@@ -32,6 +32,31 @@ fn an_answer_takes_back_its_call_from_who_is_far_behind() {
 }
 
 #[test]
+fn an_answer_takes_back_the_call_that_its_request_lacks_however_long_ago_that_was_answered() {
+    let mut world = World::taught(100);
+    let (requests, call) = with_a_call_far_away(&mut world);
+    // Its thread was held up.
+    world.answer(requests[0], 200 * S + 60 * MS);
+    assert_eq!(owner(&world, call), Some(requests[0].handle.key));
+}
+
+#[test]
+fn among_many_calls_it_is_not_known_which_one_a_request_lacks() {
+    let mut world = World::taught(100);
+    let (requests, call) = with_a_call_far_away(&mut world);
+    let first = requests[0].handle.key;
+    let process = world.ladder.processes.get_mut(&TGID).expect("it answers requests");
+    process.parents.get_mut(first).expect("it is open").answered = Some(Nanos(200 * S + 60 * MS));
+    assert_eq!(process.lacking(first), [call.key]);
+    for (n, &request) in (1..).zip(&requests[1..8]) {
+        let call = world.call(Some(request), 1, 200 * S + 40 * MS + n * 10 * US, "/b/1");
+        world.hear(call, 1, 200 * S + 45 * MS);
+        world.ladder.processes.get_mut(&TGID).expect("it answers requests").give(call.key, Some(request.handle.key));
+    }
+    assert_eq!(world.ladder.processes[&TGID].lacking(first), []);
+}
+
+#[test]
 fn an_answer_sorts_three_out_that_were_mixed_up() {
     let mut world = World::taught(100);
     let at = 200 * S;

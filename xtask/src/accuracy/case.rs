@@ -1,5 +1,6 @@
-//! A recording with what is true about it: `NAME-poolN.wspan.gz` (on a busy machine `NAME-poolN-busy.wspan.gz`) and, beside it, `NAME-poolN.json` with the tokens of the requests
-//! that were answered and how many of their links were right when that was last accepted.
+//! A recording with what is true about it: `NAME-poolN.wspan.gz` (on a busy machine `NAME-poolN-busy.wspan.gz`) and, beside it,
+//! `NAME-poolN.json` with the tokens of the requests that were answered and how many of their links were right when that was last
+//! accepted.
 
 use std::collections::HashMap;
 use std::fs;

@@ -3,10 +3,10 @@
 //!
 //! Locks on which several sleep tell much less: whoever comes first gets what there is, and interpreters free theirs for anybody
 //! ([`super::handover`]). Nor is it certain of several threads that are woken at about the same time and look into a common queue then:
-//! on a busy machine it is not the first one woken that runs first. And who goes on with other work at once may sleep for another reason, as for a connection. So what it is worth
-//! has to be proven, by calls that are compared without it and of which it is sure whose they are; some are compared so for good, so
-//! that it is seen whether it stays so. Whoever was not made for work must have shown that it does it for others; who answers a request
-//! in the end was not idle, but busy with what another thread had taken.
+//! on a busy machine it is not the first one woken that runs first. And who goes on with other work at once may sleep for another
+//! reason, as for a connection. So what it is worth has to be proven, by calls that are compared without it and of which it is sure
+//! whose they are; some are compared so for good, so that it is seen whether it stays so. Whoever was not made for work must have shown
+//! that it does it for others; who answers a request in the end was not idle, but busy with what another thread had taken.
 
 use std::collections::VecDeque;
 

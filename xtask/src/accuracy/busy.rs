@@ -50,3 +50,17 @@ impl Drop for Busy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_thread_for_each_processor_until_it_is_dropped() {
+        let busy = Busy::begin();
+        assert_eq!(busy.threads.len(), thread::available_parallelism().map_or(1, usize::from));
+        let is_over = Arc::clone(&busy.is_over);
+        drop(busy);
+        assert_eq!(Arc::strong_count(&is_over), 1, "each has ended");
+    }
+}

@@ -3,10 +3,9 @@
 use clap::ValueEnum;
 
 /// What is special about a load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Condition {
     /// Nothing.
-    #[default]
     Plain,
     /// The machine's processors have other work: threads do not run when they could, nor in the order in which they were woken.
     Busy,

@@ -8,8 +8,6 @@
 //! whose they are; some are compared so for good, so that it is seen whether it stays so. Whoever was not made for work must have shown
 //! that it does it for others; who answers a request in the end was not idle, but busy with what another thread had taken.
 
-use std::collections::VecDeque;
-
 use foldhash::HashMap;
 
 use super::THRESHOLD;
@@ -29,7 +27,7 @@ use crate::trace::link::Method;
 pub(super) struct Sleepers {
     by_lock: HashMap<u64, Sleeper>,
     /// Those that were woken lately and, as far as is known, have not begun with what they were woken for.
-    woken: VecDeque<(Nanos, u32)>,
+    woken: Vec<(Nanos, u32)>,
     /// How often one was woken again before it began, by another lock and by the same.
     by_other: u32,
     by_same: u32,
@@ -120,36 +118,38 @@ impl Process {
     /// A thread that was idle is woken for something. If another was woken just before for something else and has not begun, whichever
     /// of them runs first takes what was there first: of neither it is known then what it works for.
     pub(super) fn race(&mut self, tid: u32, cause: Option<Cause>, at: Nanos) -> Class {
-        let earliest = Nanos(at.0.saturating_sub(RUNS_NS));
-        while self.sleepers.woken.front().is_some_and(|&(woken, _)| woken < earliest) {
-            self.sleepers.woken.pop_front();
-        }
-        let mut is_alone = self.sleepers.woken.len() < MAX_WOKEN;
-        if is_alone {
-            self.sleepers.woken.push_back((at, tid));
-        }
         if self.sleepers.are_for_work() {
             return Class::Own;
         }
-        for &(_, other) in self.sleepers.woken.iter().filter(|&&(_, other)| other != tid) {
+        let earliest = Nanos(at.0.saturating_sub(RUNS_NS));
+        let mut is_alone = true;
+        self.sleepers.woken.retain(|&(woken, other)| {
             let first = self.threads.get_mut(&other).and_then(|thread| thread.woken.first_mut());
-            let Some(first) = first.filter(|first| matches!(first.class, Class::Own | Class::Raced)) else { continue };
+            let has_not_begun = |first: &&mut Handover| matches!(first.class, Class::Own | Class::Raced);
+            let Some(first) = first.filter(has_not_begun).filter(|_| other != tid && woken >= earliest) else {
+                return false;
+            };
             if cause.is_some() && first.cause.is_some() && first.cause != cause {
                 is_alone = false;
                 first.class = Class::Raced;
             }
+            true
+        });
+        let has_room = self.sleepers.woken.len() < MAX_WOKEN;
+        if has_room {
+            self.sleepers.woken.push((at, tid));
         }
-        if is_alone { Class::Own } else { Class::Raced }
+        if is_alone && has_room { Class::Own } else { Class::Raced }
     }
 
     /// What a thread was set to work for that was idle and sets another to work before it does anything else; `None` if it was not.
     /// What it makes another for is the same; whom it wakes is for somebody else, whose work it found besides its own.
     pub(super) fn errand(&self, tid: u32, class: Class) -> Option<Option<Cause>> {
         let thread = self.threads.get(&tid).filter(|thread| !thread.serves)?;
-        let first = thread.woken.first().filter(|first| first.is_to_idle() || first.class == Class::Raced)?;
+        let first = thread.woken.first().filter(|first| first.is_to_idle())?;
         match class {
-            Class::Made if first.is_to_idle() => Some(first.cause),
-            Class::Made | Class::Own | Class::Raced => Some(None),
+            Class::Made => Some(first.cause),
+            Class::Own | Class::Raced => Some(None),
             Class::First | Class::Later => None,
         }
     }

@@ -141,6 +141,29 @@ fn of_those_that_race_for_what_is_in_a_queue_it_is_not_known_who_takes_what() {
 }
 
 #[test]
+fn two_race_only_if_they_are_woken_at_about_the_same_time_for_different_work_and_neither_has_begun() {
+    /// What becomes of a helper that is woken, and of another that is woken so much later, by another handler or the same.
+    fn classes(later: u64, is_another: bool, has_begun: bool) -> [Class; 2] {
+        let mut world = taught(How::Queue);
+        let at = 2_000 * S;
+        let requests = [100, 101].map(|tid| world.request(tid, at));
+        world.wake(100, 200, own(200), at + MS);
+        let first = world.ladder.processes[&TGID].threads[&200].woken[0].class;
+        if has_begun {
+            world.call(Some(requests[0]), 200, at + MS + 50 * US, "/b/1");
+        }
+        let by = if is_another { 101 } else { 100 };
+        world.wake(by, 201, own(201), at + MS + later);
+        let threads = &world.ladder.processes[&TGID].threads;
+        [threads[&200].woken.first().map_or(first, |woken| woken.class), threads[&201].woken[0].class]
+    }
+    assert_eq!(classes(MS, true, false), [Class::Raced; 2]);
+    assert_eq!(classes(MS, false, false), [Class::Own; 2], "for the same");
+    assert_eq!(classes(MS, true, true), [Class::Own; 2], "the first has called");
+    assert_eq!(classes(101 * MS, true, false), [Class::Own; 2], "the first runs by then");
+}
+
+#[test]
 fn a_request_that_waits_for_its_calls_did_not_make_one_that_is_answered_after_it() {
     let mut world = taught(How::Own);
     // After those that are compared without whom the thread was woken by.

@@ -158,6 +158,6 @@ impl Process {
 }
 
 /// What a log-odds is as the logarithm of a share.
-fn ln_share(odds: f64) -> f64 {
+pub(super) fn ln_share(odds: f64) -> f64 {
     -(-odds).exp().ln_1p()
 }

@@ -24,6 +24,7 @@ pub mod evidence;
 pub mod sides;
 
 mod align;
+mod assignment;
 mod busy;
 mod candidate;
 mod change;
@@ -43,6 +44,7 @@ mod missed;
 mod order;
 mod plan;
 mod process;
+mod queue;
 mod recent;
 mod standing;
 mod thread;

@@ -91,6 +91,8 @@ const EXPECTED: [f64; GAPS] = [0.73; GAPS];
 const EXPECTED_THREADS: [f64; GAPS] = [0.6, 0.65, 0.7, 0.73, 0.73, 0.73];
 /// The same of those that wait for long: most pools are queues.
 const QUEUES: f64 = 0.95;
+/// However often the order was kept: whoever waits may be held up, and all that come after pass it for one reason. A natural logarithm.
+const MOST: f64 = 7.0;
 /// How much those that wait little longer than others are like those that wait much longer, as a share of the logarithm of their
 /// odds; the rest is what was expected before anything was seen.
 const LIKE_FURTHER: f64 = 0.5;
@@ -173,7 +175,7 @@ impl Order {
                 share(just, share(like(manner), all, WEIGHT_OF_OTHERS), WEIGHT_OF_OTHERS)
             }
         };
-        ln_odds(share)
+        ln_odds(share).clamp(-MOST, MOST)
     }
 
     /// How many are expected to keep the order where one could act only so little before the other, by those that do where one could
@@ -234,6 +236,12 @@ impl Process {
             return 0.0;
         }
         if one.1.at < other.1.at { self.first(one.0, other.0, acted) } else { self.first(other.0, one.0, acted) }
+    }
+
+    /// How surely those that wait for a connection are given one in the order in which they came, as log-odds.
+    pub(super) fn kept_order(&self) -> f64 {
+        let seen = Circumstances { has_many_callers: self.has_many_callers(), may_have_missed: false };
+        self.order.odds(Pair { gap: GAPS - 1, manner: Manner::Queued }, seen)
     }
 
     /// A request was answered: what is known of its calls and of those before tells in which order requests act.

@@ -264,6 +264,7 @@ impl Process {
         }
         self.follow_handovers(key);
         self.mend(key);
+        self.realign(key);
         self.improve(key);
         self.learn_order(key);
     }

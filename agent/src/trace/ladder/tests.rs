@@ -10,6 +10,7 @@ mod memo;
 mod mend;
 mod missed;
 mod pool;
+mod queue;
 mod start;
 mod worker;
 

@@ -382,6 +382,16 @@ mod tests {
     }
 
     #[test]
+    fn however_often_an_order_was_kept_it_may_be_broken() {
+        let mut order = Order::default();
+        (0..MAX_COUNT - 1).for_each(|_| order.learn(queued(), true));
+        assert!((order.odds(queued(), MANY_CALLERS) - MOST).abs() < 1e-9, "{order:?}");
+        let mut order = Order::default();
+        (0..MAX_COUNT - 1).for_each(|_| order.learn(queued(), false));
+        assert!((order.odds(queued(), MANY_CALLERS) + MOST).abs() < 1e-9, "{order:?}");
+    }
+
+    #[test]
     fn where_no_order_is_kept_it_says_nothing() {
         let mut order = Order::default();
         (0..200).for_each(|at| order.learn(waiting(), at % 2 == 0));

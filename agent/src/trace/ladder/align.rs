@@ -18,7 +18,7 @@ use crate::slots::Key;
 use crate::trace::link::Method;
 
 /// Of more requests that are open at once it is not asked which one makes a call.
-const MAX_CANDIDATES: usize = 512;
+pub(super) const MAX_CANDIDATES: usize = 512;
 /// What is so unlikely is not looked at any further, where all else is as usual; a natural logarithm.
 const UNHEARD_OF: f64 = -10.0;
 /// How sure a link may be at most that was found by comparing.

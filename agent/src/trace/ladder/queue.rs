@@ -6,6 +6,7 @@
 
 use smallvec::SmallVec;
 
+use super::align::MAX_CANDIDATES;
 use super::assignment::assigned;
 use super::change::MAX_COMPARED;
 use super::gain::ln_share;
@@ -46,8 +47,11 @@ impl Process {
     /// anew, and if that does not help those of the others.
     pub(super) fn realign(&mut self, parent: Key) {
         let is_needed = !self.is_plain(parent) && self.calls_of(parent).len() <= MAX_COMPARED;
+        if !is_needed || self.open.len() > MAX_CANDIDATES {
+            return;
+        }
         // Where something was not seen it is not said that there is a call for each of those that waited.
-        if !is_needed || self.may_have_missed(self.last_used) || self.kept_order() < KEPT {
+        if self.may_have_missed(self.last_used) || self.kept_order() < KEPT {
             return;
         }
         for operation in self.doubtful_kinds(parent) {
@@ -120,10 +124,11 @@ impl Process {
     }
 
     /// Those that have one of these calls and those that are open and wait for one, in the order in which they could act. A call of one
-    /// that can't have waited is left out: it stays where it is.
+    /// that can't have waited, or whose turn is far off, is left out: it stays where it is.
     fn all_waiting(&self, parent: Key, operation: u64, calls: &mut Vec<Key>) -> Vec<Waiting> {
         let owners = calls.iter().filter_map(|&key| self.calls.get(key)?.owner);
-        let mut requests: Vec<Key> = owners.chain([parent]).chain(self.open.iter().copied()).collect();
+        let open = self.open.iter().copied().filter(|&request| self.calls_of(request).len() < MAX_COMPARED);
+        let mut requests: Vec<Key> = owners.chain([parent]).chain(open).collect();
         requests.sort();
         requests.dedup();
         let mut waiting = Vec::new();
@@ -141,6 +146,9 @@ impl Process {
             }
         }
         waiting.sort_by_key(|waiting| (waiting.since, waiting.request));
+        for far in waiting.split_off(waiting.len().min(calls.len() + MAX_PLACES)) {
+            calls.retain(|&key| self.calls.get(key).is_some_and(|call| call.owner != Some(far.request)));
+        }
         waiting
     }
 

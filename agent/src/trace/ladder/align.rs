@@ -78,10 +78,7 @@ impl Process {
             parent.calls.retain(|other| *other != key);
             parent.standing.changed();
         }
-        let at = owner.and_then(|owner| self.parents.get(owner)).map(|parent| {
-            let is_earlier = |&other: &Key| self.calls.get(other).is_some_and(|other| other.made <= made);
-            parent.calls.partition_point(is_earlier)
-        });
+        let at = owner.map(|owner| self.place(self.calls_of(owner), made));
         if let (Some(at), Some(parent)) = (at, owner.and_then(|owner| self.parents.get_mut(owner))) {
             if parent.calls.len() >= MAX_FAN_OUT {
                 parent.is_blurred = true;

@@ -94,7 +94,7 @@ impl Process {
     /// How likely a call is another's besides all that this one has, by when it could make it and since when its owner could.
     fn joining(&self, call: &Call, to: Key, mine: Nanos) -> f64 {
         let theirs = self.calls_of(to);
-        let at = theirs.partition_point(|&key| self.calls.get(key).is_some_and(|other| other.made <= call.made));
+        let at = self.place(theirs, call.made);
         let Some(ready) = self.ready_at(to, &theirs[..at], call.operation, Some(call.made)) else { return IMPOSSIBLE };
         let step = self.step(call, (to, &theirs[..at]), &ready);
         let order = if ready.is_due() { self.first(ready.since, mine, call.acted()) } else { 0.0 };

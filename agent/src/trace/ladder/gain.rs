@@ -2,6 +2,7 @@
 
 use super::change::{Change, Changes, MAX_NEIGHBOURS, Outcome};
 use super::memo::Memo;
+use super::order::Acted;
 use super::process::Process;
 use super::timeline::{IMPOSSIBLE, Ready, position};
 use crate::flow::Nanos;
@@ -64,14 +65,10 @@ impl Process {
             let ready = self.ready_at(parent, &calls[..before], call.operation, Some(call.made));
             Some((ready.filter(Ready::is_due)?.since, call.acted()))
         };
-        let now = |parent, key: Key| {
-            let ready = self.ready_for(parent, position(self.calls_of(parent), key));
-            Some((ready.filter(Ready::is_due)?.since, self.calls.get(key)?.acted()))
-        };
         match *change {
             Change::Exchange { key, with, count, between } => {
                 let (mine, theirs) = (self.calls_of(*one), self.calls_of(*other));
-                let (Some(my), Some(their)) = (now(*one, key), now(*other, with)) else {
+                let (Some(my), Some(their)) = (self.acted_since(key), self.acted_since(with)) else {
                     return 0.0;
                 };
                 let (as_is, then) = (self.order_of(my, their), self.order_of((my.0, their.1), (their.0, my.1)));
@@ -92,13 +89,21 @@ impl Process {
                 ln_share(then) - ln_share(as_is) + more + after
             }
             Change::Move { key, .. } => {
-                let Some((mine, at)) = now(*one, key) else { return 0.0 };
+                let Some((mine, at)) = self.acted_since(key) else { return 0.0 };
                 let Some((theirs, _)) = since(*other, other_calls, key) else { return 0.0 };
                 // Who is not given any gets a later one.
                 let passed = self.passed(key, (*one, mine), (*other, theirs));
                 self.first(theirs, mine, at) + passed
             }
         }
+    }
+
+    /// Since when the owner of a call could make it, if it waited for nothing else then, and how it did.
+    pub(super) fn acted_since(&self, key: Key) -> Option<(Nanos, Acted)> {
+        let call = self.calls.get(key)?;
+        let owner = call.owner?;
+        let ready = self.ready_for(owner, position(self.calls_of(owner), key));
+        Some((ready.filter(Ready::is_due)?.since, call.acted()))
     }
 
     /// How much less likely it is that `other` makes a call instead of `one`, by those that make the next ones and could before it.
@@ -122,7 +127,7 @@ impl Process {
     /// The likeliest of other ways to whom a call and those around it belong, if it is likelier than what is assumed.
     pub(super) fn best_change(&self, key: Key, memo: &mut Memo<'_>) -> Option<Change> {
         let call = self.calls.get(key)?;
-        if call.proof.is_some() || call.decision.is_some() {
+        if call.is_settled() {
             return None;
         }
         let changes = self.changes(key, memo);

@@ -137,13 +137,11 @@ impl Process {
         let may_be_its = |&key: &Key| {
             let Some(call) = self.calls.get(key) else { return false };
             let is_in_time = call.made <= answered && call.heard.is_some_and(|heard| heard <= answered);
-            let is_settled = call.decision.is_some() || call.proof.is_some();
-            if !is_in_time || is_settled || request.calls.iter().any(|&own| self.is_same_kind(own, key)) {
+            if !is_in_time || call.is_settled() || request.calls.iter().any(|&own| self.is_same_kind(own, key)) {
                 return false;
             }
             let is_few = |owner: Key| self.calls_of(owner).len() <= MAX_COMPARED && !self.is_plain(owner);
-            let is_earlier = |&own: &Key| self.calls.get(own).is_some_and(|own| own.made <= call.made);
-            let before = &request.calls[..request.calls.partition_point(is_earlier)];
+            let before = &request.calls[..self.place(&request.calls, call.made)];
             let is_usual = self.ready_at(parent, before, call.operation, Some(call.made)).is_some_and(|ready| {
                 ready.is_due() && ready.since <= call.made && self.plans.is_known(ready.history, call.operation)
             });

@@ -166,6 +166,13 @@ impl Parent {
     }
 }
 
+impl Call {
+    /// Whether it is proven or decided whose it is.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.proof.is_some() || self.decision.is_some()
+    }
+}
+
 impl Process {
     /// A call about which nothing is known yet but who makes it, when, and what the thread was busy with.
     ///

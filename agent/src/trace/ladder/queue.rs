@@ -11,7 +11,7 @@ use super::assignment::assigned;
 use super::change::MAX_COMPARED;
 use super::gain::ln_share;
 use super::process::{Call, Calls, Process};
-use super::timeline::{IMPOSSIBLE, position};
+use super::timeline::IMPOSSIBLE;
 use crate::flow::Nanos;
 use crate::slots::Key;
 
@@ -83,7 +83,7 @@ impl Process {
 
     /// Since when a request with these calls could first make one of a kind, if it could before a time.
     fn turn(&self, request: Key, calls: &[Key], operation: u64, at: Nanos) -> Option<Nanos> {
-        let before = calls.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made < at));
+        let before = self.place(calls, at);
         let first = |count: usize| {
             let ready = self.ready_at(request, &calls[..count], operation, Some(at))?;
             let is_next = ready.is_due() && self.plans.is_known(ready.history, operation);
@@ -101,7 +101,7 @@ impl Process {
         let is_free = |&key: &Key| {
             let Some(call) = self.calls.get(key) else { return false };
             let is_few = |owner: Key| self.calls_of(owner).len() <= MAX_COMPARED;
-            call.decision.is_none() && call.proof.is_none() && call.owner.is_some_and(is_few)
+            !call.is_settled() && call.owner.is_some_and(is_few)
         };
         let mut calls: Vec<Key> = self.recent.later(since, operation, MAX_LOOKED_AT).filter(is_free).collect();
         if calls.len() > MAX_CALLS {
@@ -165,9 +165,8 @@ impl Process {
                     return -IMPOSSIBLE;
                 }
                 self.effort.spend(1);
-                let is_earlier = |&other: &Key| self.calls.get(other).is_some_and(|other| other.made <= call.made);
                 let mut with = one.others.clone();
-                with.insert(with.partition_point(is_earlier), key);
+                with.insert(self.place(&with, call.made), key);
                 without[at] - likelihood(one, &with) + AWAY * away as f64
             };
             waiting.iter().enumerate().map(to).chain([-self.nobodys(call)]).collect()
@@ -201,17 +200,13 @@ impl Process {
 
     /// How likely it is that these calls and those around them were made in this order, by since when their owners could.
     fn order_around(&self, calls: &[Given]) -> f64 {
-        let turn = |key: Key| {
-            let call = self.calls.get(key)?;
-            let owner = call.owner?;
-            let ready = self.ready_for(owner, position(self.calls_of(owner), key))?;
-            ready.is_due().then_some((ready.since, call.acted()))
-        };
         let order = |(at, &(key, _)): (usize, &Given)| {
-            let Some(mine) = turn(key) else { return 0.0 };
+            let Some(mine) = self.acted_since(key) else { return 0.0 };
             let is_new = |other: &Key| calls[..at].iter().all(|(known, _)| known != other);
             let near = self.before(key).chain(self.after(key)).filter(is_new);
-            near.filter_map(turn).map(|theirs| ln_share(self.order_of(mine, theirs))).sum::<f64>()
+            near.filter_map(|other| self.acted_since(other))
+                .map(|theirs| ln_share(self.order_of(mine, theirs)))
+                .sum::<f64>()
         };
         calls.iter().enumerate().map(order).sum()
     }

@@ -58,6 +58,11 @@ impl Process {
         self.parents.get(parent).map_or(&[], |parent| &parent.calls)
     }
 
+    /// Where a call that was made then is among these.
+    pub(super) fn place(&self, calls: &[Key], made: Nanos) -> usize {
+        calls.partition_point(|&key| self.calls.get(key).is_some_and(|call| call.made <= made))
+    }
+
     /// What it would be that a request with these calls before makes a call.
     pub(super) fn step(&self, call: &Call, (parent, before): (Key, &[Key]), ready: &Ready) -> Step {
         let trigger = call.cause.map(|(at, _)| at).max(call.free_since).filter(|&at| at >= ready.since);

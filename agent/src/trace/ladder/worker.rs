@@ -154,7 +154,7 @@ impl Process {
     /// It is proven whose a call is that was given to somebody by comparing.
     pub(super) fn prove_late(&mut self, key: Key, parent: Key, evidence: Evidence) {
         let Some(call) = self.calls.get(key) else { return };
-        if call.proof.is_some() || call.decision.is_some() {
+        if call.is_settled() {
             return;
         }
         self.take_over(key, parent, &[key]);
